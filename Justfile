@@ -1,0 +1,82 @@
+# Every task of this repository. `just` alone lists them. What they need: `sh deploy/setup.sh`.
+
+set positional-arguments
+
+export PATH := justfile_directory() / ".venv/bin" + ":" + env("PATH")
+
+# List the recipes.
+default:
+    @just --list --unsorted
+
+# Install what is missing: Debian packages, .venv, the project itself. Asks for root.
+setup:
+    sh deploy/setup.sh
+
+# Everything a machine can judge without running the system: lint, format, types, import rules, generated code.
+check: lint types imports schemas-current
+
+# Lint and formatting, changing nothing.
+lint:
+    ruff check .
+    ruff format --check .
+
+# Types, strictly.
+types:
+    mypy
+
+# The arrows of ARCHITECTURE.md.
+imports:
+    lint-imports --no-logo
+
+# Format and mend what can be mended.
+fmt:
+    ruff format .
+    ruff check --fix .
+
+# The whole suite, against real servers, containerd and mounts. Needs root.
+test *args:
+    pytest "$@"
+
+# What is quick: unit, property, vectors, architecture.
+unit *args:
+    pytest tests/unit tests/property tests/vectors tests/architecture "$@"
+
+# Whole launches on a stack of their own. Needs root.
+e2e *args:
+    pytest tests/e2e "$@"
+
+# A machine's whole stack, a redis pod from an encrypted image, its history and its proof. Needs root.
+demo *args:
+    enclave-cc demo "$@"
+
+# Run one benchmark of tests/bench: `just bench launches`.
+bench name *args:
+    python -m "tests.bench.{{ name }}" "${@:2}"
+
+# Generate the code of schemas/*.proto.
+schemas:
+    python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. schemas/*.proto
+
+# Fail if the generated code of schemas/ is not what the .proto files give.
+schemas-current:
+    #!/bin/sh
+    set -eu
+    fresh=$(mktemp -d)
+    trap 'rm -rf "$fresh"' EXIT
+    python -m grpc_tools.protoc -I . --python_out="$fresh" --pyi_out="$fresh" schemas/*.proto
+    for generated in "$fresh"/schemas/*; do
+        cmp "$generated" "schemas/${generated##*/}" || { echo "run: just schemas" >&2; exit 1; }
+    done
+
+# Start this machine's stack.
+up *args:
+    enclave-cc local up "$@"
+
+# Stop it, and prove that nothing is left behind.
+down *args:
+    enclave-cc local down "$@"
+
+# Write requirements/*.txt anew from pyproject.toml.
+lock:
+    uv pip compile --quiet --python .venv/bin/python --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "just lock" pyproject.toml -o requirements/runtime.txt
+    uv pip compile --quiet --python .venv/bin/python --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "just lock" --extra dev pyproject.toml -o requirements/dev.txt
