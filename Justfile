@@ -76,7 +76,14 @@ up *args:
 down *args:
     enclave-cc local down "$@"
 
-# Write requirements/*.txt anew from pyproject.toml.
+# Write requirements/*.txt anew from pyproject.toml: every package pinned by version and hash, no address.
 lock:
-    uv pip compile --quiet --python .venv/bin/python --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "just lock" pyproject.toml -o requirements/runtime.txt
-    uv pip compile --quiet --python .venv/bin/python --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "just lock" --extra dev pyproject.toml -o requirements/dev.txt
+    #!/bin/sh
+    set -eu
+    pin() {
+        uv pip compile --quiet --python .venv/bin/python --generate-hashes --no-emit-index-url --no-annotate \
+            --custom-compile-command "just lock" "$@"
+    }
+    pin --group build -o requirements/build.txt
+    pin pyproject.toml -o requirements/runtime.txt
+    pin --group dev pyproject.toml -o requirements/dev.txt

@@ -1,0 +1,22 @@
+"""What every test may ask for. Nothing here replaces a real part; simulators/ stands in for hardware."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The top of this repository."""
+    return ROOT
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse, rather than skip, the tests that need root: a suite that skipped them would prove nothing."""
+    if os.geteuid() != 0 and any(item.get_closest_marker("e2e") for item in items):
+        raise pytest.UsageError("the tests marked e2e start containers and need root: sudo sh deploy/setup.sh test")
