@@ -1,0 +1,403 @@
+"""Facts and commands as values, and their exact bytes on the bus.
+
+Zone: any. May import: `schemas`, `orchestrator.lifecycle`, `cryptography`, the standard library. No I/O.
+
+A fact is stored as `schemas/facts.proto` Envelope. Its statement stays opaque bytes inside, so that what was hashed and
+signed is what is kept; fields that this version does not know survive in them.
+
+- Chain: `previous` is the SHA-256 of the stored bytes of the pod's message before, `index` counts from 1.
+- Signature of an enclave's fact: Ed25519, by the event key that the agent's quote binds, over
+  `DOMAIN || index (8 bytes, big endian) || SHA-256(previous) || SHA-256(statement)`. The position is signed too: a host
+  that replays or reorders an enclave's fact breaks it.
+- Event key binding: `report_data[:32]` of the quote is `event_key_binding(pod, public_key)`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, TypeAlias
+
+from google.protobuf.message import DecodeError
+
+from orchestrator.faults import Code, Diagnosis, Permanent
+from orchestrator.lifecycle import Zone
+from schemas import commands_pb2, facts_pb2
+
+SIGNATURE_DOMAIN: Final = b"enclave-cc/fact/v1\0"
+EVENT_KEY_DOMAIN: Final = b"enclave-cc/event-key/v1\0"
+MAX_FACT_BYTES: Final = 256 * 1024
+"""A quote is 5 KB; anything near this bound is not one of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodRequested:
+    """containerd asked for a sandbox."""
+
+    node: str
+    namespace: str
+    name: str
+    uid: str
+    bundle: str
+    init_data_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxCreated:
+    """The pod's pause container runs."""
+
+    runc_id: str
+    pid: int
+    netns: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentUp:
+    """The agent enclave was measured and started."""
+
+    runc_id: str
+    pid: int
+    libos: str
+    bundle_sha256: str
+    measurement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """The key broker believed the agent; the quote binds the key that signs this launch's facts."""
+
+    quote: bytes
+    measurement: str
+    tcb_status: str
+    simulated: bool
+    token_sha256: str
+    event_public_key: bytes
+    kbs: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRequested:
+    """containerd asked for a container. Empty FIFO paths mean none."""
+
+    image: str
+    bundle: str
+    stdin: str
+    stdout: str
+    stderr: str
+    terminal: bool
+    name: str
+    process_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDecrypted:
+    """The image was pulled, its signature accepted and every layer's plaintext verified."""
+
+    reference: str
+    manifest_digest: str
+    policy: str
+    verdict: str
+    key_ids: tuple[str, ...]
+    bytes: int
+    nanoseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class FsSealed:
+    """The sealed store is complete; `root_hash` (hex SHA-256) pins every byte of it."""
+
+    root_hash: str
+    files: int
+    bytes: int
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequested:
+    """containerd asked for the container to start."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppStarted:
+    """The host's half of `deliver_config`: boot init runs in its measured bundle."""
+
+    runc_id: str
+    pid: int
+    measurement: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigDelivered:
+    """Agent and app enclave attested each other; the process was within policy; configuration and key went over."""
+
+    config_sha256: str
+    verdict: str
+    measurement: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppBooted:
+    """The workload's first instruction was about to run."""
+
+    nanoseconds: int
+    process: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """One attempt of a transition failed; `diagnosis` says how."""
+
+    transition: str
+    code: str
+    message: str
+    expected: str
+    got: str
+    advice: str
+    temporary: bool
+
+    @staticmethod
+    def of(transition: str, diagnosis: Diagnosis) -> StepFailed:
+        """The fact of a failed attempt, each text cut to 4,096 characters."""
+        return StepFailed(
+            transition=transition,
+            code=diagnosis.code.value,
+            message=diagnosis.message[:4096],
+            expected=diagnosis.expected[:4096],
+            got=diagnosis.got[:4096],
+            advice=diagnosis.advice[:4096],
+            temporary=diagnosis.temporary,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A container's first process ended: `code` is its status, or 128 + signal."""
+
+    code: int
+    exited_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """Everything made for the pod (or the container) is to be removed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TornDown:
+    """Nothing of the pod (or the container) is left; `removed` names what was found."""
+
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLost:
+    """The agent enclave ended while its pod lived."""
+
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A fact of a later version. The fold passes over it; the history keeps its bytes."""
+
+
+Body: TypeAlias = (
+    PodRequested
+    | SandboxCreated
+    | AgentUp
+    | Attested
+    | ContainerRequested
+    | ImageDecrypted
+    | FsSealed
+    | StartRequested
+    | AppStarted
+    | ConfigDelivered
+    | AppBooted
+    | StepFailed
+    | Exited
+    | StopRequested
+    | TornDown
+    | AgentLost
+    | Unknown
+)
+
+_BODIES: Final[dict[str, type[Any]]] = {
+    "pod_requested": PodRequested,
+    "sandbox_created": SandboxCreated,
+    "agent_up": AgentUp,
+    "attested": Attested,
+    "container_requested": ContainerRequested,
+    "image_decrypted": ImageDecrypted,
+    "fs_sealed": FsSealed,
+    "start_requested": StartRequested,
+    "app_started": AppStarted,
+    "config_delivered": ConfigDelivered,
+    "app_booted": AppBooted,
+    "step_failed": StepFailed,
+    "exited": Exited,
+    "stop_requested": StopRequested,
+    "torn_down": TornDown,
+    "agent_lost": AgentLost,
+}
+_FIELD_OF: Final = {body: name for name, body in _BODIES.items()}
+_ZONE_TO_WIRE: Final = {Zone.HOST: facts_pb2.ZONE_HOST, Zone.ENCLAVE: facts_pb2.ZONE_ENCLAVE}
+_ZONE_FROM_WIRE: Final = {wire: zone for zone, wire in _ZONE_TO_WIRE.items()}
+
+
+def kind(body: Body) -> str:
+    """The fact's name as people read it: `image-decrypted`."""
+    return _FIELD_OF.get(type(body), "unknown").replace("_", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One thing that happened. `container` is empty for the pod itself; `attempt` 0 answers no transition."""
+
+    pod: str
+    body: Body
+    zone: Zone
+    actor: str
+    container: str = ""
+    attempt: int = 0
+    at_ns: int = field(default_factory=time.time_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A fact as stored: `sequence` in the stream, `digest` the SHA-256 of the stored bytes."""
+
+    sequence: int
+    index: int
+    id: bytes
+    previous: bytes
+    digest: bytes
+    statement: bytes
+    signature: bytes
+    fact: Fact
+
+
+def event_key_binding(pod: str, public_key: bytes) -> bytes:
+    """32 bytes for the quote's report data: which key signs this pod's facts (DESIGN: zones)."""
+    return hashlib.sha256(EVENT_KEY_DOMAIN + pod.encode() + b"\0" + public_key).digest()
+
+
+def signed_bytes(index: int, previous: bytes, statement: bytes) -> bytes:
+    """What an enclave signs; see the module's head."""
+    parts = (index.to_bytes(8, "big"), hashlib.sha256(previous).digest(), hashlib.sha256(statement).digest())
+    return SIGNATURE_DOMAIN + b"".join(parts)
+
+
+def encode_statement(fact: Fact) -> bytes:
+    """The statement's bytes. Raises TypeError for an `Unknown` body: nobody may invent one."""
+    if isinstance(fact.body, Unknown):
+        raise TypeError("a fact of unknown kind cannot be written")
+    wire = facts_pb2.Statement(
+        pod=fact.pod,
+        container=fact.container,
+        zone=_ZONE_TO_WIRE[fact.zone],
+        actor=fact.actor,
+        at_ns=fact.at_ns,
+        attempt=fact.attempt,
+    )
+    target = getattr(wire, _FIELD_OF[type(fact.body)])
+    target.SetInParent()
+    for part in fields(fact.body):
+        value = getattr(fact.body, part.name)
+        if isinstance(value, tuple):
+            getattr(target, part.name).extend(value)
+        else:
+            setattr(target, part.name, value)
+    return wire.SerializeToString()
+
+
+def encode(
+    fact: Fact, index: int, previous: bytes, sign: Callable[[bytes], bytes] | None, id_: bytes | None = None
+) -> bytes:
+    """The bytes to store at `index` after the message with digest `previous`. `sign` is the enclave's event key."""
+    statement = encode_statement(fact)
+    signature = sign(signed_bytes(index, previous, statement)) if sign else b""
+    envelope = facts_pb2.Envelope(
+        id=id_ or os.urandom(16), index=index, previous=previous, statement=statement, signature=signature
+    )
+    return envelope.SerializeToString()
+
+
+def decode(sequence: int, raw: bytes) -> Recorded:
+    """Parse a stored message. Raises Permanent(BUS_HISTORY) for bytes that are no fact."""
+    if len(raw) > MAX_FACT_BYTES:
+        raise _not_a_fact(sequence, f"at most {MAX_FACT_BYTES} bytes", f"{len(raw)} bytes")
+    try:
+        envelope = facts_pb2.Envelope.FromString(raw)
+        wire = facts_pb2.Statement.FromString(envelope.statement)
+    except DecodeError as error:
+        raise _not_a_fact(sequence, "a protobuf Envelope with a Statement", "bytes that do not parse") from error
+    zone = _ZONE_FROM_WIRE.get(wire.zone)
+    if zone is None or not wire.pod or envelope.index == 0 or len(envelope.id) != 16:
+        raise _not_a_fact(sequence, "a pod, a zone, an index from 1 and an id of 16 bytes", "one of them missing")
+    return Recorded(
+        sequence=sequence,
+        index=envelope.index,
+        id=envelope.id,
+        previous=envelope.previous,
+        digest=hashlib.sha256(raw).digest(),
+        statement=envelope.statement,
+        signature=envelope.signature,
+        fact=Fact(wire.pod, _decode_body(wire), zone, wire.actor, wire.container, wire.attempt, wire.at_ns),
+    )
+
+
+def _decode_body(wire: facts_pb2.Statement) -> Body:
+    name = wire.WhichOneof("body")
+    if name is None:
+        return Unknown()
+    body, source = _BODIES[name], getattr(wire, name)
+    values = {part.name: getattr(source, part.name) for part in fields(body)}
+    decoded: Body = body(**{k: tuple(v) if hasattr(v, "extend") else v for k, v in values.items()})
+    return decoded
+
+
+def _not_a_fact(sequence: int, expected: str, got: str) -> Permanent:
+    return Permanent(
+        Code.BUS_HISTORY,
+        f"message {sequence} of the event stream is no fact",
+        expected=expected,
+        got=got,
+        advice="compare the stream with its exported heads; something else than this system wrote to it",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A step asked of a worker. Redelivered until acknowledged: execute it idempotently."""
+
+    pod: str
+    container: str
+    transition: str
+    attempt: int
+    sequence: int
+    deadline_ns: int
+
+    def encode(self) -> bytes:
+        """The bytes of `schemas/commands.proto` Command."""
+        wire = commands_pb2.Command(**{part.name: getattr(self, part.name) for part in fields(self)})
+        return wire.SerializeToString()
+
+    @staticmethod
+    def decode(raw: bytes) -> Command:
+        """Parse; raises Permanent(BUS_HISTORY) for bytes that are no command."""
+        try:
+            wire = commands_pb2.Command.FromString(raw)
+        except DecodeError as error:
+            raise Permanent(
+                Code.BUS_HISTORY,
+                "a message of the work queue is no command",
+                expected="a protobuf Command",
+                got=f"{len(raw)} bytes that do not parse",
+                advice="see who else may publish to cmd.>",
+            ) from error
+        return Command(**{part.name: getattr(wire, part.name) for part in fields(Command)})

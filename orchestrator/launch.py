@@ -1,0 +1,191 @@
+"""What a launch is: the pod, its containers, how far they came, and which steps somebody must execute now.
+
+Zone: any. May import: `orchestrator.{events,faults,lifecycle}`. Pure values: no I/O, no clock.
+
+`orchestrator.fold` makes these from a history; nothing else does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from orchestrator import events
+from orchestrator.faults import Diagnosis
+from orchestrator.lifecycle import HOST_HALF, TEARDOWN, State, Subject, Transition, next_transition, rank
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A step that somebody must execute: not before `not_before_ns`, and not after `deadline_ns`."""
+
+    container: str
+    transition: Transition
+    attempt: int
+    not_before_ns: int
+    deadline_ns: int
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What identifies the step within its pod."""
+        return self.container, self.transition.name, self.attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A state that was reached: when, by which message, and how long its transition took."""
+
+    state: State
+    at_ns: int
+    index: int
+    nanoseconds: int
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A message that changed nothing, and why."""
+
+    index: int
+    kind: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a launch ended: the state it had reached, the transition that failed, the diagnosis."""
+
+    state: State
+    transition: str
+    attempt: int
+    diagnosis: Diagnosis
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The part that a pod and a container share: where it is, since when, and on which attempt."""
+
+    state: State = State.REQUESTED
+    since_ns: int = 0
+    attempt: int = 1
+    not_before_ns: int = 0
+    passed: tuple[Passed, ...] = ()
+    failure: Failure | None = None
+    torn_down: bool = False
+    teardown_attempt: int = 1
+    exit: events.Exited | None = None
+    stop_reason: str = ""
+
+    @property
+    def live(self) -> bool:
+        """Whether the launch goes on: neither failed, stopping, gone nor exited."""
+        return self.state not in (State.FAILED, State.STOPPING, State.GONE, State.EXITED)
+
+    @property
+    def reached(self) -> State:
+        """The last of the seven states that was reached."""
+        return self.passed[-1].state if self.passed else State.REQUESTED
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container of the pod and what is known of it."""
+
+    id: str
+    progress: Progress
+    requested: events.ContainerRequested
+    start_requested_ns: int = 0
+    decrypted: events.ImageDecrypted | None = None
+    sealed: events.FsSealed | None = None
+    started: events.AppStarted | None = None
+    started_attempt: int = 0
+    delivered: events.ConfigDelivered | None = None
+    booted: events.AppBooted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A pod's launch as its history tells it. `head` is the digest that the next message must name."""
+
+    pod: str
+    index: int = 0
+    sequence: int = 0
+    head: bytes = b""
+    progress: Progress = Progress()
+    requested: events.PodRequested | None = None
+    sandbox: events.SandboxCreated | None = None
+    agent: events.AgentUp | None = None
+    attested: events.Attested | None = None
+    agent_lost: bool = False
+    containers: Mapping[str, Container] = field(default_factory=dict)
+    ignored: tuple[Ignored, ...] = ()
+
+    @property
+    def state(self) -> State:
+        """The pod's state as seen from outside: of its least advanced live container once attested."""
+        if self.progress.state is not State.ATTESTED or not self.containers:
+            return self.progress.state
+        live = [c.progress.state for c in self.containers.values() if c.progress.live]
+        if live:
+            return max(min(live, key=rank), State.ATTESTED, key=rank)
+        ended = [c.progress.state for c in self.containers.values() if c.progress.state is not State.GONE]
+        return ended[0] if ended else State.ATTESTED
+
+    @property
+    def failure(self) -> Failure | None:
+        """The pod's failure, or that of the first container that failed."""
+        failures = [self.progress.failure, *(c.progress.failure for c in self.containers.values())]
+        return next((f for f in failures if f is not None), None)
+
+
+def new(pod: str) -> Launch:
+    """The launch before anything happened."""
+    return Launch(pod)
+
+
+def awaited(launch: Launch) -> tuple[Awaited, ...]:
+    """Every step that somebody must execute now."""
+    if launch.index == 0:
+        return ()
+    if launch.progress.state in (State.FAILED, State.STOPPING):
+        return () if launch.progress.torn_down else (_await_teardown("", launch.progress),)
+    steps: list[Awaited] = []
+    if launch.progress.live and (row := next_transition(Subject.POD, launch.progress.state)):
+        steps.append(_await(row, "", launch.progress, launch.progress.since_ns))
+    for container in launch.containers.values():
+        steps.extend(_awaited_of(launch, container))
+    return tuple(steps)
+
+
+def _awaited_of(launch: Launch, container: Container) -> list[Awaited]:
+    progress = container.progress
+    if progress.state in (State.FAILED, State.STOPPING):
+        return [] if progress.torn_down else [_await_teardown(container.id, progress)]
+    if not progress.live or launch.attested is None:
+        return []
+    row = next_transition(Subject.CONTAINER, progress.state)
+    if row is None:
+        return []
+    since = max(progress.since_ns, launch.progress.since_ns)
+    if row.name != "deliver_config":
+        return [_await(row, container.id, progress, since)]
+    if not container.start_requested_ns:
+        return []
+    since = max(since, container.start_requested_ns)
+    steps = [_await(row, container.id, progress, since)]
+    if container.started_attempt != progress.attempt:
+        steps.append(_await(HOST_HALF, container.id, progress, since))
+    return steps
+
+
+def _await(row: Transition, container: str, progress: Progress, since_ns: int) -> Awaited:
+    start = max(since_ns, progress.not_before_ns)
+    return Awaited(container, row, progress.attempt, progress.not_before_ns, start + int(row.deadline * 1e9))
+
+
+def _await_teardown(container: str, progress: Progress) -> Awaited:
+    start = max(progress.since_ns, progress.not_before_ns)
+    deadline = start + int(TEARDOWN.deadline * 1e9)
+    return Awaited(container, TEARDOWN, progress.teardown_attempt, progress.not_before_ns, deadline)
