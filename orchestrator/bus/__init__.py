@@ -1,0 +1,20 @@
+"""The bus: histories in a stream, commands in a work queue, over NATS JetStream.
+
+Zone: host and enclave (both connect; who may touch what is the server's permission list). This package is the only
+one that imports `nats`. May import: `orchestrator.{events,faults,fold,launch}`, `nats`, the standard library.
+
+- `subjects`: the names of streams, subjects and consumers; pure.
+- `connection`: credentials, TLS, connect and reconnect.
+- `streams`: the streams' configuration, created once and never altered at run time.
+- `histories`: append on condition, read, follow.
+- `queue`: commands to workers, with redelivery.
+"""
+
+from __future__ import annotations
+
+from orchestrator.bus.connection import Bus, Credentials, connect
+from orchestrator.bus.histories import Histories
+from orchestrator.bus.queue import Delivery, WorkQueue
+from orchestrator.bus.streams import ensure_streams
+
+__all__ = ["Bus", "Credentials", "Delivery", "Histories", "WorkQueue", "connect", "ensure_streams"]

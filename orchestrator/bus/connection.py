@@ -1,0 +1,167 @@
+"""One connection to the bus: who we are, TLS, and staying connected.
+
+Zone: host and enclave. May import: `nats`, `orchestrator.faults`, the standard library.
+
+The client reconnects for ever: a process outlives its server. What was in flight is settled by the callers, who read
+the history again (`histories`) or get their command redelivered (`queue`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import nats
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.client import JetStreamContext
+
+from orchestrator.faults import Code, Permanent, Temporary
+
+AWAY = (
+    nats.errors.TimeoutError,
+    nats.errors.NoServersError,
+    nats.errors.NoRespondersError,
+    nats.errors.ConnectionClosedError,
+    nats.errors.ConnectionReconnectingError,
+    nats.errors.OutboundBufferLimitError,
+    nats.js.errors.ServiceUnavailableError,
+    nats.js.errors.ServerError,
+    nats.js.errors.NoStreamResponseError,
+    ConnectionError,
+    TimeoutError,
+)
+"""What the client raises when the server is away, restarting, or not yet ready: try again."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How to reach and enter the bus.
+
+    Either `file` (a NATS credentials file: user JWT and seed) or `jwt` with `sign` (the nonce's signature as base64,
+    for a key that never leaves its process). `ca_pem` pins the server; without it the connection is plain, which is
+    for tests only. `reader` names the one consumer that this user may create for reading, if it is restricted to one.
+    """
+
+    url: str
+    ca_pem: str = ""
+    file: str = ""
+    jwt: str = ""
+    sign: Callable[[str], bytes] | None = None
+    inbox: str = "_INBOX"
+    reader: str = ""
+
+
+class Bus:
+    """A live connection. Make it with `connect`, end it with `close` or as an asynchronous context manager."""
+
+    def __init__(self, client: Client, stream: JetStreamContext, credentials: Credentials) -> None:
+        self.client = client
+        self.stream = stream
+        self.credentials = credentials
+
+    async def __aenter__(self) -> Bus:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection; what is unacknowledged will be delivered again."""
+        with contextlib.suppress(nats.errors.Error, TimeoutError, ConnectionError):
+            await asyncio.wait_for(self.client.close(), 5)
+
+    async def request(self, subject: str, payload: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - a protocol bound
+        """Ask a node and wait `timeout` seconds for its answer. Raises Temporary(BUS_AWAY)."""
+        try:
+            answer = await self.client.request(subject, payload, timeout=timeout)
+        except AWAY as error:
+            raise Temporary(
+                Code.BUS_AWAY,
+                f"no answer to {subject}",
+                expected=f"an answer within {timeout:g} s",
+                got=type(error).__name__,
+                advice="see whether nats-server and the node's worker run (`enclave-cc status`)",
+            ) from error
+        return answer.data
+
+    async def serve(self, subject: str, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
+        """Answer requests on `subject` until the connection ends. `answer` must not raise."""
+
+        async def handle(message: Msg) -> None:
+            await message.respond(await answer(message.data))
+
+        await self.client.subscribe(subject, cb=handle)
+
+
+async def connect(credentials: Credentials, name: str, patience: float = 30) -> Bus:
+    """Connect as `name`, trying for `patience` seconds. Raises Temporary(BUS_AWAY), Permanent(INPUT)."""
+    options: dict[str, Any] = {
+        "name": name,
+        "allow_reconnect": True,
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 0.2,
+        "connect_timeout": 5,
+        "ping_interval": 5,
+        "max_outstanding_pings": 3,
+        "inbox_prefix": credentials.inbox.encode(),
+        "error_cb": _on_error,
+        "pending_size": 16 << 20,
+    }
+    if credentials.ca_pem:
+        context = ssl.create_default_context(cadata=credentials.ca_pem)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        options["tls"] = context
+    if credentials.file:
+        options["user_credentials"] = credentials.file
+    elif credentials.jwt:
+        options["user_jwt_cb"] = lambda: credentials.jwt.encode()
+        options["signature_cb"] = credentials.sign
+    ends = asyncio.get_running_loop().time() + patience
+    while True:
+        client = Client()
+        try:
+            await asyncio.wait_for(client.connect(credentials.url, **options), min(10, patience))
+        except (*AWAY, OSError, ssl.SSLError, nats.errors.Error) as error:
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await client.close()
+            if isinstance(error, FileNotFoundError):
+                raise _bad_credentials(credentials) from error
+            if asyncio.get_running_loop().time() > ends:
+                raise _unreachable(credentials.url, error) from error
+            await asyncio.sleep(0.2)
+        else:
+            return Bus(client, client.jetstream(timeout=5), credentials)
+
+
+async def _on_error(error: Exception) -> None:
+    await _log.adebug("bus connection", error=type(error).__name__)
+
+
+def _bad_credentials(credentials: Credentials) -> Permanent:
+    return Permanent(
+        Code.INPUT,
+        "the bus credentials file is missing",
+        expected="a NATS credentials file",
+        got=credentials.file,
+        advice="`enclave-cc up` makes one for each role",
+    )
+
+
+def _unreachable(url: str, error: BaseException) -> Temporary:
+    return Temporary(
+        Code.BUS_AWAY,
+        "the bus cannot be reached",
+        expected=f"nats-server at {url}",
+        got=type(error).__name__,
+        advice="see whether nats-server runs (`enclave-cc status`)",
+    )
