@@ -8,6 +8,9 @@ Rules
   chain ID that containerd waits for, and answers ALREADY_EXISTS: containerd then looks for that label (metadata
   snapshotter, createSnapshot) and fetches no blob. Asked again for the same chain ID on the same parent it finds the
   first one.
+- In an image of which only the upper layers are encrypted, containerd fetches from the first layer that it must unpack
+  upwards, ciphertext included, and then unpacks none of it. Wasteful, not unsafe; treating such an image's plain layers
+  as remote would take them away from every other image that is built on them.
 - If the manifest cannot be read the answer is an error, never "pull it".
 - Chain IDs are made of plaintext digests: an encrypted image and its unencrypted twin share them, and so, in one
   containerd, their snapshots. Whichever came first decides. If the encrypted one did, the twin finds remote layers:
