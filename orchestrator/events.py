@@ -281,6 +281,14 @@ class Recorded:
     fact: Fact
 
 
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A message on a history's subject that is no fact, for instance a server's own answer misdirected there."""
+
+    sequence: int
+    why: str
+
+
 def event_key_binding(pod: str, public_key: bytes) -> bytes:
     """32 bytes for the quote's report data: which key signs this pod's facts (DESIGN: zones)."""
     return hashlib.sha256(EVENT_KEY_DOMAIN + pod.encode() + b"\0" + public_key).digest()
@@ -327,8 +335,16 @@ def encode(
     return envelope.SerializeToString()
 
 
+def read(sequence: int, raw: bytes) -> Recorded | Foreign:
+    """Whatever was stored on a history's subject. Whoever may publish there cannot stop its readers with garbage."""
+    try:
+        return decode(sequence, raw)
+    except Permanent as fault:
+        return Foreign(sequence, fault.diagnosis.got)
+
+
 def decode(sequence: int, raw: bytes) -> Recorded:
-    """Parse a stored message. Raises Permanent(BUS_HISTORY) for bytes that are no fact."""
+    """Parse a stored fact. Raises Permanent(BUS_HISTORY) for bytes that are no fact."""
     if len(raw) > MAX_FACT_BYTES:
         raise _not_a_fact(sequence, f"at most {MAX_FACT_BYTES} bytes", f"{len(raw)} bytes")
     try:

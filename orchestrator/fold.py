@@ -4,6 +4,7 @@ Zone: any. May import: `orchestrator.{events,faults,forgery,launch,lifecycle}`. 
 
 Rules, in the order in which `apply` holds them:
 
+0. A message that is no fact is passed over and listed; it has no place in the chain.
 1. The chain must hold: index one higher, `previous` the digest of the message before. Otherwise the history itself is
    broken and folding stops with `BUS_HISTORY`; nothing after such a message can be believed.
 2. The fact must be about this pod.
@@ -23,7 +24,7 @@ from dataclasses import replace
 from typing import Final
 
 from orchestrator import events
-from orchestrator.events import Fact, Recorded
+from orchestrator.events import Fact, Foreign, Recorded
 from orchestrator.faults import Code, Diagnosis, Permanent
 from orchestrator.forgery import why_forged
 from orchestrator.launch import Awaited, Container, Failure, Ignored, Launch, Passed, Progress, awaited, new
@@ -33,7 +34,7 @@ BACKOFF_NS: Final = 500_000_000
 """Wait before the second attempt; doubles with each further one."""
 
 
-def fold(pod: str, history: Iterable[Recorded]) -> Launch:
+def fold(pod: str, history: Iterable[Recorded | Foreign]) -> Launch:
     """The launch after a whole history."""
     launch = new(pod)
     for recorded in history:
@@ -41,8 +42,11 @@ def fold(pod: str, history: Iterable[Recorded]) -> Launch:
     return launch
 
 
-def apply(launch: Launch, recorded: Recorded) -> Launch:
+def apply(launch: Launch, recorded: Recorded | Foreign) -> Launch:
     """The launch after one more message; see the rules in the module's head. Raises Permanent(BUS_HISTORY)."""
+    if isinstance(recorded, Foreign):  # rule 0
+        entry = Ignored(0, "foreign", recorded.why)
+        return replace(launch, sequence=recorded.sequence, ignored=(*launch.ignored, entry))
     _check_chain(launch, recorded)  # rules 1 and 2
     moved = replace(launch, index=recorded.index, sequence=recorded.sequence, head=recorded.digest)
     forged = why_forged(launch, recorded)  # rules 3 and 4

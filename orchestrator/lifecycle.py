@@ -87,12 +87,12 @@ TRANSITIONS: Final = (
     Transition("attest", Subject.POD, State.AGENT_UP, State.ATTESTED, Zone.ENCLAVE, 60, 5),
     Transition("decrypt_image", Subject.CONTAINER, State.REQUESTED, State.IMAGE_DECRYPTED, Zone.ENCLAVE, 900, 5),
     Transition("seal_fs", Subject.CONTAINER, State.IMAGE_DECRYPTED, State.FS_SEALED, Zone.ENCLAVE, 300, 1),
-    Transition("deliver_config", Subject.CONTAINER, State.FS_SEALED, State.CONFIG_DELIVERED, Zone.ENCLAVE, 60, 2),
+    Transition("deliver_config", Subject.CONTAINER, State.FS_SEALED, State.CONFIG_DELIVERED, Zone.ENCLAVE, 60, 1),
     Transition("boot_app", Subject.CONTAINER, State.CONFIG_DELIVERED, State.APP_BOOTED, Zone.ENCLAVE, 60, 1),
 )
-"""The launch. `seal_fs` and `boot_app` have one attempt: what they need lives in one enclave's memory only."""
+"""The launch. From `seal_fs` on there is one attempt: what those steps need lives in one enclave's memory only."""
 
-HOST_HALF: Final = Transition("start_app", Subject.CONTAINER, State.FS_SEALED, State.FS_SEALED, Zone.HOST, 60, 2)
+HOST_HALF: Final = Transition("start_app", Subject.CONTAINER, State.FS_SEALED, State.FS_SEALED, Zone.HOST, 60, 1)
 """The host's half of `deliver_config`: runc starts the app enclave's boot init. Moves no state."""
 
 TEARDOWN: Final = Transition("teardown", Subject.POD, State.STOPPING, State.GONE, Zone.HOST, 120, 10)

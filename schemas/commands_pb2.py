@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16schemas/commands.proto\x12\renclave_cc.v1\"u\n\x07\x43ommand\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12\x11\n\tcontainer\x18\x02 \x01(\t\x12\x12\n\ntransition\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x10\n\x08sequence\x18\x05 \x01(\x04\x12\x13\n\x0b\x64\x65\x61\x64line_ns\x18\x06 \x01(\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16schemas/commands.proto\x12\renclave_cc.v1\"u\n\x07\x43ommand\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12\x11\n\tcontainer\x18\x02 \x01(\t\x12\x12\n\ntransition\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x10\n\x08sequence\x18\x05 \x01(\x04\x12\x13\n\x0b\x64\x65\x61\x64line_ns\x18\x06 \x01(\x06\"=\n\rSignalRequest\x12\x0f\n\x07runc_id\x18\x01 \x01(\t\x12\x0e\n\x06signal\x18\x02 \x01(\r\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\",\n\x0bSignalReply\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,4 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COMMAND']._serialized_start=41
   _globals['_COMMAND']._serialized_end=158
+  _globals['_SIGNALREQUEST']._serialized_start=160
+  _globals['_SIGNALREQUEST']._serialized_end=221
+  _globals['_SIGNALREPLY']._serialized_start=223
+  _globals['_SIGNALREPLY']._serialized_end=267
 # @@protoc_insertion_point(module_scope)

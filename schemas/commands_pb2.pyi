@@ -19,3 +19,21 @@ class Command(_message.Message):
     sequence: int
     deadline_ns: int
     def __init__(self, pod: _Optional[str] = ..., container: _Optional[str] = ..., transition: _Optional[str] = ..., attempt: _Optional[int] = ..., sequence: _Optional[int] = ..., deadline_ns: _Optional[int] = ...) -> None: ...
+
+class SignalRequest(_message.Message):
+    __slots__ = ("runc_id", "signal", "all")
+    RUNC_ID_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    runc_id: str
+    signal: int
+    all: bool
+    def __init__(self, runc_id: _Optional[str] = ..., signal: _Optional[int] = ..., all: _Optional[bool] = ...) -> None: ...
+
+class SignalReply(_message.Message):
+    __slots__ = ("code", "message")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...

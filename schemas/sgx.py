@@ -249,7 +249,7 @@ class KeyRequest:
         _length("KEYREQUEST", raw, KEY_REQUEST_BYTES)
         name, policy, isv_svn = struct.unpack_from("<HHH", raw, 0)
         misc_mask, config_svn = struct.unpack_from("<IH", raw, 72)
-        if name not in KeyName or policy & ~_ALL_POLICIES:
+        if name not in {KeyName.REPORT, KeyName.SEAL} or policy & ~_ALL_POLICIES:
             raise MalformedStructure(
                 "the key request asks for an unknown key",
                 expected=f"key name 3 (REPORT) or 4 (SEAL), policy within {_ALL_POLICIES:#x}",

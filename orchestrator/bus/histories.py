@@ -23,7 +23,7 @@ from nats.js.errors import APIError, BadRequestError, NotFoundError
 from orchestrator import events
 from orchestrator.bus import subjects
 from orchestrator.bus.connection import AWAY, Bus
-from orchestrator.events import Fact, Recorded
+from orchestrator.events import Fact, Foreign, Recorded
 from orchestrator.faults import Code, Permanent, Temporary
 from orchestrator.fold import apply
 from orchestrator.launch import Launch, new
@@ -85,7 +85,7 @@ class Histories:
         while True:
             if not known:
                 try:
-                    if any(recorded.id == id_ for recorded in await self._catch_up(pod)):
+                    if any(isinstance(r, Recorded) and r.id == id_ for r in await self._catch_up(pod)):
                         return self._launches[pod]
                 except Temporary:
                     await asyncio.sleep(0.1)
@@ -129,7 +129,7 @@ class Histories:
         # A duplicate answers with the sequence of the first copy; reading settles what lies between.
         return None if ack.duplicate else ack.seq
 
-    async def _catch_up(self, pod: str) -> list[Recorded]:
+    async def _catch_up(self, pod: str) -> list[Recorded | Foreign]:
         launch = self._launches.get(pod) or new(pod)
         news = await self.read(pod, after=launch.sequence)
         for recorded in news:
@@ -137,14 +137,14 @@ class Histories:
         self._launches[pod] = launch
         return news
 
-    async def read(self, pod: str, after: int = 0) -> list[Recorded]:
+    async def read(self, pod: str, after: int = 0) -> list[Recorded | Foreign]:
         """The pod's messages with a stream sequence above `after`, in order. Raises Temporary(BUS_AWAY)."""
         try:
             async with asyncio.timeout(10):
                 raw = await self._read(subjects.history(pod), after, self._bus.credentials.reader)
         except (*AWAY, nats.errors.Error) as error:
             raise _away(f"the history of pod {pod} could not be read", 10) from error
-        return [events.decode(sequence, data) for sequence, data in raw]
+        return [events.read(sequence, data) for sequence, data in raw]
 
     async def _read(self, subject: str, after: int, reader: str) -> list[tuple[int, bytes]]:
         """By an ephemeral consumer on the exact subject: the one way of reading that permissions can narrow to it."""
@@ -170,7 +170,7 @@ class Histories:
         for sequence, data in await self._read("ev.*.*", 0, ""):
             yield sequence, data
 
-    async def follow(self, pod: str, after: int = 0) -> AsyncIterator[Recorded]:
+    async def follow(self, pod: str, after: int = 0) -> AsyncIterator[Recorded | Foreign]:
         """The pod's messages above `after` and then each as it comes, until the caller stops iterating.
 
         A publication on the subject only wakes us: what counts is what was stored, so it is read from the stream. A

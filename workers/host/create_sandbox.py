@@ -1,0 +1,59 @@
+"""create_sandbox: runc creates and starts the pod's pause container from containerd's own bundle.
+
+Zone: host. May import: `workers.host`, `orchestrator.{events,faults,launch}`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from orchestrator.events import Command, SandboxCreated
+from orchestrator.faults import Code, Permanent
+from orchestrator.launch import Launch
+from workers.host.runc import Held, Role, Runc, Streams
+
+
+class CreateSandbox:
+    """The transition requested -> sandbox."""
+
+    def __init__(self, runc: Runc) -> None:
+        self._runc = runc
+
+    async def __call__(self, command: Command, launch: Launch) -> SandboxCreated:
+        """Raises Permanent(SANDBOX_HOST_NETWORK, SANDBOX_NOT_CREATED, RUNTIME)."""
+        bundle = Path(launch.requested.bundle if launch.requested else "")
+        netns = network_namespace(bundle)
+        status, pid = await self._runc.state(command.pod)
+        if status != "running":
+            if status != "absent":
+                await self._runc.discard(command.pod)
+            held = Held(command.pod, command.pod, "", Role.PAUSE, command.attempt)
+            pid = await self._runc.create(held, bundle, Streams())
+            await self._runc.start(command.pod)
+        return SandboxCreated(runc_id=command.pod, pid=pid, netns=netns)
+
+
+def network_namespace(bundle: Path) -> str:
+    """The path of the network namespace that the CRI made for the pod, from the bundle's config.json."""
+    try:
+        document = json.loads((bundle / "config.json").read_text())
+        namespaces = document["linux"]["namespaces"]
+    except (OSError, ValueError, KeyError) as error:
+        raise Permanent(
+            Code.SANDBOX_NOT_CREATED,
+            "the sandbox's bundle cannot be read",
+            expected=f"config.json with linux.namespaces in {bundle}",
+            got=type(error).__name__,
+            advice="the bundle is containerd's; see its log for this sandbox",
+        ) from error
+    path = next((n.get("path", "") for n in namespaces if n.get("type") == "network"), "")
+    if not path:
+        raise Permanent(
+            Code.SANDBOX_HOST_NETWORK,
+            "the pod shares the node's network",
+            expected="a network namespace of the pod's own",
+            got="hostNetwork" if not any(n.get("type") == "network" for n in namespaces) else "one without a path",
+            advice="remove hostNetwork from the pod: its agent listens on the pod's loopback",
+        )
+    return str(path)

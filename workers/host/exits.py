@@ -1,0 +1,72 @@
+"""Exits: what conmon wrote becomes a fact, once.
+
+Zone: host. May import: `workers.host.runc`, `orchestrator.{bus,events,faults,launch}`.
+
+A container that ended is found by its exit file, whoever was alive when it ended. The fact's condition (this exit is not
+known yet) makes it single; the file goes when the container is torn down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from orchestrator.bus import Histories
+from orchestrator.events import AgentLost, Exited, Fact
+from orchestrator.faults import Fault
+from orchestrator.launch import Launch
+from orchestrator.lifecycle import Zone
+from workers.host.runc import Held, Role, Runc
+
+LOOK: Final = 0.05
+"""Seconds between two looks at the directory of exits: the delay an exit may have."""
+
+_log = structlog.get_logger()
+
+
+class Exits:
+    """Tells exits as they are found."""
+
+    def __init__(self, runc: Runc, histories: Histories, actor: str) -> None:
+        self._runc = runc
+        self._histories = histories
+        self._actor = actor
+        self._told: set[str] = set()
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            for held in self._runc.held():
+                if held.id not in self._told and self._runc.exit_of(held.id) is not None:
+                    try:
+                        await self.tell(held)
+                    except Fault as fault:
+                        await _log.awarning("exit left for later", id=held.id, code=fault.code)
+            await asyncio.sleep(LOOK)
+
+    async def tell(self, held: Held) -> None:
+        """Store the exit of an ended container, if it is not known; nothing if it has not ended."""
+        ended = self._runc.exit_of(held.id)
+        if ended is None:
+            return
+        code, at_ns = ended
+        if held.role is Role.AGENT:
+            fact = Fact(held.pod, AgentLost(code), Zone.HOST, self._actor)
+            await self._histories.append(fact, allowed=lambda now: now.progress.live and not now.agent_lost)
+        else:
+            fact = Fact(held.pod, Exited(code, at_ns), Zone.HOST, self._actor, container=held.container)
+            await self._histories.append(fact, allowed=lambda now: _unknown(now, held.container))
+        self._told.add(held.id)
+
+    def forget(self, id_: str) -> None:
+        """The container is gone; its id may come again."""
+        self._told.discard(id_)
+        self._runc.forget(id_)
+
+
+def _unknown(launch: Launch, container: str) -> bool:
+    if not container:
+        return launch.index > 0 and launch.progress.exit is None
+    return container in launch.containers and launch.containers[container].progress.exit is None

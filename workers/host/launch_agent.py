@@ -1,0 +1,123 @@
+"""launch_agent: the pod's agent enclave, from its measured bundle, in the pod's network namespace, behind its doors.
+
+Zone: host. May import: `workers.host`, `orchestrator.{bus,events,faults,launch}`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator.bus import WorkQueue, subjects
+from orchestrator.events import AgentUp, Command
+from orchestrator.faults import Code, Permanent
+from orchestrator.launch import Launch
+from workers.host import spec
+from workers.host.create_sandbox import network_namespace
+from workers.host.gate import Gate
+from workers.host.libos.backend import LibOS
+from workers.host.node import Node
+from workers.host.runc import Held, Role, Runc, Streams
+
+POD_FILE: Final = "/run/enclave-cc/pod.json"
+INIT_DATA: Final = "/run/enclave-cc/init-data.toml"
+STORES: Final = "/run/enclave-cc/stores"
+
+
+def agent_id(pod: str) -> str:
+    """runc's id of the pod's agent container."""
+    return f"{pod}-agent"
+
+
+class LaunchAgent:
+    """The transition sandbox -> agent-up."""
+
+    def __init__(self, node: Node, runc: Runc, libos: LibOS, queue: WorkQueue, gate: Gate) -> None:
+        self._node = node
+        self._runc = runc
+        self._libos = libos
+        self._queue = queue
+        self._gate = gate
+
+    async def __call__(self, command: Command, launch: Launch) -> AgentUp:
+        """Raises Permanent(AGENT_NOT_STARTED, AGENT_INIT_DATA, RUNTIME), and what the LibOS raises."""
+        pod, id_ = command.pod, agent_id(command.pod)
+        netns = launch.sandbox.netns if launch.sandbox else ""
+        await self._queue.ensure_consumer(subjects.pod_consumer(pod), subjects.pod_commands(pod))
+        await self._gate.open(pod, netns)
+        bundle = await self._libos.prepare(self._node.enclaves.agent_bundle)
+        status, pid = await self._runc.state(id_)
+        record = self._runc.record(id_)
+        if not (status == "running" and record is not None and record.attempt == command.attempt):
+            if status != "absent" or record is not None:
+                await self._runc.discard(id_)
+            self._gate.expect_agent(pod)
+            directory = self._prepare_directory(pod)
+            init_data = self._init_data(launch)
+            (directory / "init-data.toml").write_bytes(init_data)
+            mounts = [
+                spec.Mount(directory / "pod.json", POD_FILE),
+                spec.Mount(directory / "init-data.toml", INIT_DATA),
+                spec.Mount(self._node.store_dir(pod), STORES, writable=True),
+            ]
+            cgroup = agent_cgroup(Path(launch.requested.bundle if launch.requested else ""), pod)
+            extras = self._libos.container_extras()
+            spec.write(spec.agent(bundle, extras, mounts, netns, cgroup), directory)
+            log = directory / "agent.log"
+            log.touch(mode=0o600)
+            held = Held(id_, pod, "", Role.AGENT, command.attempt)
+            pid = await self._runc.create(held, directory, Streams("", str(log), str(log)))
+            config_id = hashlib.sha256(init_data).digest().ljust(64, b"\0")
+            await self._libos.enter(pid, bundle, config_id, debug=self._node.enclaves.debug)
+            await self._runc.start(id_)
+        return AgentUp(
+            runc_id=id_,
+            pid=pid,
+            libos=self._libos.kind,
+            bundle_sha256=bundle.image_sha256,
+            measurement=bundle.expected_measurement.hex(),
+        )
+
+    def _prepare_directory(self, pod: str) -> Path:
+        directory = self._node.pod_dir(pod) / "agent"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = self._node.store_dir(pod)
+        shutil.rmtree(store, ignore_errors=True)  # a new agent has no key for what an old one sealed
+        store.mkdir(mode=0o700, parents=True)
+        document = {"pod": pod, "node": self._node.name, "bus_ca": self._node.bus_ca.read_text()}
+        (directory / "pod.json").write_text(json.dumps(document))
+        return directory
+
+    def _init_data(self, launch: Launch) -> bytes:
+        try:
+            init_data = self._node.enclaves.init_data.read_bytes()
+        except OSError as error:
+            raise _init_data_fault("a readable init-data file", f"{self._node.enclaves.init_data}: {error}") from error
+        wanted = launch.requested.init_data_sha256 if launch.requested else ""
+        found = hashlib.sha256(init_data).hexdigest()
+        if wanted not in ("", found):
+            raise _init_data_fault(f"init-data with SHA-256 {wanted}, as the pod asked", f"SHA-256 {found}")
+        return init_data
+
+
+def agent_cgroup(bundle: Path, pod: str) -> str:
+    """The agent's cgroup, beside the pause container's, so that the pod's limits hold for it too."""
+    try:
+        document: dict[str, Any] = json.loads((bundle / "config.json").read_text())
+        path = str(document["linux"]["cgroupsPath"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"/enclave-cc/{agent_id(pod)}"
+    return str(Path(path).parent / agent_id(pod))
+
+
+def _init_data_fault(expected: str, got: str) -> Permanent:
+    return Permanent(
+        Code.AGENT_INIT_DATA,
+        "the init-data of this pod's agent is not what was asked for",
+        expected=expected,
+        got=got,
+        advice="the owner's init-data is set in the node's configuration, [enclave] init_data",
+    )

@@ -1,0 +1,251 @@
+"""Containers by runc, each held by a conmon.
+
+Zone: host. May import: `orchestrator.faults`, the standard library.
+
+conmon is the parent of a container's first process: it keeps its standard streams and writes its exit status to a file.
+So every process of ours may die and be started again without losing an exit (docs/adr/0003).
+
+    <run_dir>/runc/              runc's state
+    <run_dir>/exits/<id>         exit status, written by conmon when the container has ended
+    <run_dir>/held/<id>.json     which pod, container and role the id belongs to; written before the container is made
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from orchestrator.faults import Code, Permanent, Temporary
+
+CREATE_SECONDS: Final = 20.0
+
+
+class Role(StrEnum):
+    """What a container is for."""
+
+    PAUSE = "pause"
+    AGENT = "agent"
+    APP = "app"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A container of ours: runc's id and what it belongs to. `attempt` is of the transition that made it."""
+
+    id: str
+    pod: str
+    container: str
+    role: Role
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """Paths (FIFOs of containerd) for the container's standard streams; empty: /dev/null."""
+
+    stdin: str = ""
+    stdout: str = ""
+    stderr: str = ""
+
+
+class Runc:
+    """Create, start, look at, signal and delete containers. All state is on disk: any instance can take over."""
+
+    def __init__(self, binary: str, run_dir: Path) -> None:
+        self._binary = binary
+        self._root = run_dir / "runc"
+        self._exits = run_dir / "exits"
+        self._held = run_dir / "held"
+        for directory in (self._root, self._exits, self._held):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    async def create(self, held: Held, bundle: Path, streams: Streams) -> int:
+        """Make the container up to, not including, its first instruction; returns its first process's pid.
+
+        Raises Permanent(RUNTIME) with runc's own words.
+        """
+        record = self._held / f"{held.id}.json"
+        record.write_text(json.dumps(asdict(held)))
+        arguments = [
+            "conmon", "--cid", held.id, "--cuuid", held.id, "--name", held.id,
+            "--runtime", self._binary, "--runtime-arg", f"--root={self._root}",
+            "--bundle", str(bundle), "--container-pidfile", str(bundle / "pid"),
+            "--log-driver", "passthrough", "--exit-dir", str(self._exits), "--log-level", "error",
+        ]  # fmt: skip
+        with ExitStack() as opened:
+            report, report_end = os.pipe()
+            opened.callback(os.close, report)
+            files = [opened.enter_context(_stream(streams.stdin, os.O_RDONLY))]
+            files += [opened.enter_context(_stream(p, os.O_WRONLY)) for p in (streams.stdout, streams.stderr)]
+            try:
+                conmon = await asyncio.create_subprocess_exec(
+                    *arguments,
+                    stdin=files[0],
+                    stdout=files[1],
+                    stderr=files[2],
+                    pass_fds=(report_end,),
+                    env={"PATH": os.environ.get("PATH", os.defpath), "_OCI_SYNCPIPE": str(report_end)},
+                )
+            finally:
+                os.close(report_end)
+            line = await asyncio.wait_for(asyncio.to_thread(_read_line, report), CREATE_SECONDS)
+            await conmon.wait()
+        answer = json.loads(line or b"{}")
+        pid = answer.get("pid", -1)
+        if not isinstance(pid, int) or pid <= 0:
+            said = str(answer.get("message", "")).strip() or "nothing"
+            await self.discard(held.id)
+            raise Permanent(
+                Code.RUNTIME,
+                f"runc could not create {held.role} container {held.id}",
+                expected="a created container",
+                got=said[:2000],
+                advice="the text above is runc's own; see the bundle's config.json",
+            )
+        return pid
+
+    async def start(self, id_: str) -> None:
+        """Let the created container run. Raises Permanent(RUNTIME)."""
+        code, text = await self._run("start", id_)
+        if code != 0:
+            raise _runc_failed("start", id_, text)
+
+    async def state(self, id_: str) -> tuple[str, int]:
+        """`(status, pid)`, status as runc says it: created, running, stopped; ("absent", 0) when there is none."""
+        code, text = await self._run("state", id_)
+        if code != 0:
+            return "absent", 0
+        document = json.loads(text)
+        return str(document["status"]), int(document["pid"])
+
+    async def kill(self, id_: str, number: int, *, everything: bool = False) -> None:
+        """Send a signal to the first process (or all). Raises Permanent(NOT_FOUND) when nothing runs."""
+        arguments = ["kill", *(["--all"] if everything else []), id_, str(number)]
+        code, text = await self._run(*arguments)
+        if code != 0:
+            gone = any(words in text for words in ("not running", "already finished", "does not exist"))
+            raise Permanent(
+                Code.NOT_FOUND if gone else Code.RUNTIME,
+                f"signal {number} could not be sent to {id_}",
+                expected="a running container",
+                got=text[:500],
+                advice="the container has ended" if gone else "the text above is runc's own",
+            )
+
+    async def delete(self, id_: str) -> bool:
+        """Kill and remove the container, whatever its state; wait until its conmon has told the exit. True if it was.
+
+        Raises Temporary(RUNTIME) when something of it is still there afterwards.
+        """
+        status, pid = await self.state(id_)
+        was = status != "absent"
+        if was:
+            await self._run("delete", "--force", id_)
+            if pid > 0:
+                await self._ended(pid, id_)
+            if (await self.state(id_))[0] != "absent":
+                raise Temporary(
+                    Code.RUNTIME,
+                    f"container {id_} could not be removed",
+                    expected="nothing left of it",
+                    got="runc still knows it",
+                    advice="look for processes that do not die (state D) in it",
+                )
+        return was
+
+    async def discard(self, id_: str) -> bool:
+        """Remove a container that nobody is to hear of: a half-made one, or an attempt's that is made again."""
+        # The record first: without it the exit that follows is nobody's.
+        (self._held / f"{id_}.json").unlink(missing_ok=True)
+        was = await self.delete(id_)
+        self.forget(id_)
+        return was
+
+    def forget(self, id_: str) -> None:
+        """Remove our record and the exit status of a container that is gone and whose exit was told."""
+        for path in (self._held / f"{id_}.json", self._exits / id_):
+            path.unlink(missing_ok=True)
+
+    def held(self) -> list[Held]:
+        """Every container of ours, alive or ended and not yet forgotten."""
+        found = []
+        for path in sorted(self._held.glob("*.json")):
+            with suppress(OSError, ValueError, TypeError, KeyError):
+                document = json.loads(path.read_text())
+                found.append(Held(**{**document, "role": Role(document["role"])}))
+        return found
+
+    def record(self, id_: str) -> Held | None:
+        """Our record of one container."""
+        return next((held for held in self.held() if held.id == id_), None)
+
+    def exit_of(self, id_: str) -> tuple[int, int] | None:
+        """`(status, nanoseconds since 1970)` once the container has ended, else None."""
+        path = self._exits / id_
+        try:
+            text = path.read_text()
+            at = path.stat().st_mtime_ns
+        except OSError:
+            return None
+        return (int(text), at) if text.strip().isdigit() else None
+
+    async def _ended(self, pid: int, id_: str) -> None:
+        for _ in range(200):
+            if self.exit_of(id_) is not None:
+                return
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(0.025)
+
+    async def _run(self, *arguments: str) -> tuple[int, str]:
+        process = await asyncio.create_subprocess_exec(
+            self._binary,
+            f"--root={self._root}",
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 30)
+        return process.returncode or 0, (out or err).decode(errors="replace").strip()
+
+
+@contextmanager
+def _stream(path: str, flags: int) -> Iterator[int]:
+    """A file descriptor on `path` (a FIFO, opened without waiting for its other end), or on /dev/null."""
+    # Read-write for output: the reader may be a containerd that is just restarting; nothing written may be lost.
+    mode = os.O_RDWR if path and flags == os.O_WRONLY else flags
+    descriptor = os.open(path or os.devnull, mode | os.O_CLOEXEC | (os.O_NONBLOCK if path else 0))
+    try:
+        os.set_blocking(descriptor, True)  # noqa: FBT003 - the standard library's signature
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read_line(descriptor: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(descriptor, 4096)
+        if not piece:
+            break
+        line += piece
+    return line
+
+
+def _runc_failed(verb: str, id_: str, text: str) -> Permanent:
+    return Permanent(
+        Code.RUNTIME,
+        f"runc could not {verb} {id_}",
+        expected=f"{verb} to succeed",
+        got=text[:2000],
+        advice="the text above is runc's own",
+    )

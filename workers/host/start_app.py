@@ -1,0 +1,98 @@
+"""start_app: the host's half of deliver_config. runc starts boot init, measured, in the pod's namespaces.
+
+Zone: host. May import: `workers.host`, `orchestrator.{events,faults,launch}`.
+
+The container proposed by the CRI is not run: its process goes to the agent as a proposal, its mounts are offered to boot
+init under /run/enclave-cc/host/<n>, and only what the owner's policy admits is used from there.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator.events import AppStarted, Command
+from orchestrator.faults import Code, Permanent
+from orchestrator.launch import Container, Launch
+from workers.host import spec
+from workers.host.libos.backend import LibOS
+from workers.host.node import Node
+from workers.host.runc import Held, Role, Runc, Streams
+
+OFFERED: Final = "/run/enclave-cc/host"
+STORE: Final = "/run/enclave-cc/store"
+IDENTITY: Final = "/run/enclave-cc/container.json"
+
+
+class StartApp:
+    """Moves no state; deliver_config's other half answers."""
+
+    def __init__(self, node: Node, runc: Runc, libos: LibOS) -> None:
+        self._node = node
+        self._runc = runc
+        self._libos = libos
+
+    async def __call__(self, command: Command, launch: Launch) -> AppStarted:
+        """Raises Permanent(RUNTIME), and what the LibOS raises."""
+        container = launch.containers[command.container]
+        bundle = await self._libos.prepare(self._node.enclaves.boot_bundle)
+        measurement = bundle.expected_measurement.hex()
+        status, pid = await self._runc.state(command.container)
+        record = self._runc.record(command.container)
+        if status == "running" and record is not None and record.attempt == command.attempt:
+            return AppStarted(command.container, pid, measurement)
+        if status != "absent" or record is not None:
+            await self._runc.discard(command.container)
+        directory = self._node.pod_dir(command.pod) / "apps" / command.container
+        proposed = read_proposal(Path(container.requested.bundle))
+        sandbox_pid = launch.sandbox.pid if launch.sandbox else 0
+        extras = self._libos.container_extras()
+        mounts = self._mounts(command, container, directory, proposed)
+        document = spec.boot(bundle, extras, mounts, proposed, sandbox_pid)
+        spec.write(document, directory)
+        held = Held(command.container, command.pod, command.container, Role.APP, command.attempt)
+        asked = container.requested
+        pid = await self._runc.create(held, directory, Streams(asked.stdin, asked.stdout, asked.stderr))
+        await self._libos.enter(pid, bundle, bytes(64), debug=self._node.enclaves.debug)
+        await self._runc.start(command.container)
+        return AppStarted(command.container, pid, measurement)
+
+    def _mounts(
+        self, command: Command, container: Container, directory: Path, proposed: dict[str, Any]
+    ) -> list[spec.Mount]:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        identity = directory / "container.json"
+        identity.write_text(json.dumps({"container": command.container, "attempt": command.attempt}))
+        store = self._node.store_dir(command.pod) / (container.sealed.store if container.sealed else "")
+        offered = [
+            spec.Mount(Path(source), f"{OFFERED}/{number}", writable=writable)
+            for number, source, writable in offered_binds(proposed)
+        ]
+        return [spec.Mount(identity, IDENTITY), spec.Mount(store, STORE), *offered]
+
+
+def offered_binds(proposed: dict[str, Any]) -> list[tuple[int, str, bool]]:
+    """The bind mounts of a CRI configuration: `(index in its mounts, source on the node, writable)`."""
+    return [
+        (number, str(mount["source"]), "ro" not in mount.get("options", ()))
+        for number, mount in enumerate(proposed.get("mounts", ()))
+        if mount.get("type") == "bind" or {"bind", "rbind"} & set(mount.get("options", ()))
+    ]
+
+
+def read_proposal(bundle: Path) -> dict[str, Any]:
+    """What the CRI wants to run: the bundle's config.json. Raises Permanent(RUNTIME)."""
+    try:
+        document = json.loads((bundle / "config.json").read_text())
+        if not isinstance(document, dict):
+            raise TypeError(type(document).__name__)  # noqa: TRY301 - one message for every way of being unreadable
+    except (OSError, ValueError, TypeError) as error:
+        raise Permanent(
+            Code.RUNTIME,
+            "the container's bundle cannot be read",
+            expected=f"config.json, an OCI runtime configuration, in {bundle}",
+            got=type(error).__name__,
+            advice="the bundle is containerd's; see its log for this container",
+        ) from error
+    return document

@@ -1,0 +1,83 @@
+"""teardown: removes what was made for a pod, or for one of its containers, whatever state it is in.
+
+Zone: host. May import: `workers.host`, `orchestrator.{bus,events,launch}`.
+
+It goes by what is found on the node, not by what the history says was made: a step may have died half-way.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from orchestrator.bus import WorkQueue, subjects
+from orchestrator.events import Command, TornDown
+from orchestrator.launch import Launch
+from workers.host.exits import Exits
+from workers.host.gate import Gate
+from workers.host.launch_agent import agent_id
+from workers.host.libos.backend import LibOS
+from workers.host.node import Node
+from workers.host.runc import Held, Role, Runc
+
+
+class Teardown:
+    """The transition to gone; for one container when the command names it."""
+
+    def __init__(self, node: Node, runc: Runc, libos: LibOS, queue: WorkQueue, gate: Gate, exits: Exits) -> None:  # noqa: PLR0917
+        self._node = node
+        self._runc = runc
+        self._libos = libos
+        self._queue = queue
+        self._gate = gate
+        self._exits = exits
+
+    async def __call__(self, command: Command, launch: Launch) -> TornDown:
+        """Raises Temporary(RUNTIME) while something does not die; then it is tried again."""
+        if command.container:
+            return await self._container(command.pod, command.container, launch)
+        return await self._pod(command.pod, launch)
+
+    async def _container(self, pod: str, container: str, launch: Launch) -> TornDown:
+        removed = await self._remove([h for h in self._runc.held() if h.container == container and h.pod == pod])
+        removed += self._remove_directory(self._node.pod_dir(pod) / "apps" / container)
+        known = launch.containers.get(container)
+        store = known.sealed.store if known and known.sealed else container
+        for path in self._node.store_dir(pod).glob(f"{Path(store).name}*"):
+            path.unlink(missing_ok=True)
+            removed.append(f"store {path.name}")
+        return TornDown(tuple(removed))
+
+    async def _pod(self, pod: str, launch: Launch) -> TornDown:
+        held = {h.id: h for h in self._runc.held() if h.pod == pod}
+        # Apps first, then the agent that serves them, the pause container that holds their namespaces last.
+        held.setdefault(agent_id(pod), Held(agent_id(pod), pod, "", Role.AGENT, 0))
+        held.setdefault(pod, Held(pod, pod, "", Role.PAUSE, 0))
+        for container in launch.containers:
+            held.setdefault(container, Held(container, pod, container, Role.APP, 0))
+        order = [Role.APP, Role.AGENT, Role.PAUSE]
+        removed = await self._remove(sorted(held.values(), key=lambda h: order.index(h.role)))
+        await self._gate.close(pod)
+        await self._queue.remove_consumer(subjects.pod_consumer(pod))
+        removed += self._remove_directory(self._node.pod_dir(pod))
+        removed += self._remove_directory(self._node.store_dir(pod))
+        return TornDown(tuple(removed))
+
+    async def _remove(self, containers: list[Held]) -> list[str]:
+        removed = []
+        for held in containers:
+            _, pid = await self._runc.state(held.id)
+            if await self._runc.delete(held.id):
+                removed.append(f"{held.role} {held.id}")
+            if pid > 0 and held.role is not Role.PAUSE:
+                await self._libos.release(pid)
+            await self._exits.tell(held)
+            self._exits.forget(held.id)
+        return removed
+
+    @staticmethod
+    def _remove_directory(path: Path) -> list[str]:
+        if not path.exists():
+            return []
+        shutil.rmtree(path)
+        return [f"directory {path.name}"]

@@ -1,0 +1,153 @@
+"""The loop of every worker: a command comes, its transition is executed, its fact is stored, the command is done.
+
+Zone: host and enclave. May import: `orchestrator.{bus,events,faults,launch,lifecycle}`.
+
+- A command whose step is not awaited (any more) is dropped: somebody did it, or the launch moved on.
+- A step that raises a Fault becomes `StepFailed`; anything else that it raises is a defect, told as `INTERNAL`.
+- A command is acknowledged only after its fact is stored. A worker that dies is given it again; a step must therefore
+  find its own traces, and finish or remove them.
+- While a step runs the command is kept alive; at its deadline the step is cancelled and fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import time_ns
+from typing import Final, TypeAlias
+
+import structlog
+
+from orchestrator.bus import Bus, Delivery, Histories, WorkQueue
+from orchestrator.events import Body, Command, Fact, StepFailed
+from orchestrator.faults import Code, Diagnosis, Fault
+from orchestrator.launch import Launch, awaited
+from orchestrator.lifecycle import Zone
+
+HEARTBEAT: Final = 1.5
+"""Seconds between two signs of life for a command at work; well under the queue's patience."""
+
+Step: TypeAlias = Callable[[Command, Launch], Awaitable[Body]]
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """As whom a worker states facts. `sign` is the event key of an enclave; the host zone has none."""
+
+    zone: Zone
+    actor: str
+    sign: Callable[[bytes], bytes] | None = None
+
+
+class Worker:
+    """Executes the commands of one durable consumer with a table of steps, several at a time."""
+
+    def __init__(self, bus: Bus, consumer: str, identity: Identity, steps: Mapping[str, Step]) -> None:
+        self._queue = WorkQueue(bus)
+        self._histories = Histories(bus)
+        self._consumer = consumer
+        self._identity = identity
+        self._steps = steps
+        self._running: set[tuple[str, str, str, int]] = set()
+
+    async def run(self) -> None:
+        """Serve until cancelled; steps at work are then cancelled too and will be given to the next worker."""
+        async with asyncio.TaskGroup() as tasks:
+            async for delivery in self._queue.deliveries(self._consumer):
+                tasks.create_task(self._serve(delivery))
+
+    async def _serve(self, delivery: Delivery) -> None:
+        command = delivery.command
+        key = (command.pod, command.container, command.transition, command.attempt)
+        if key in self._running:
+            await delivery.later(2)
+            return
+        self._running.add(key)
+        try:
+            async with _kept_alive(delivery):
+                await self._execute(command)
+        except Fault as fault:
+            # The bus, not the step: leave the command to be given again.
+            await _log.awarning("command left for later", step=key, code=fault.code)
+            await delivery.later(1)
+        else:
+            await delivery.done()
+        finally:
+            self._running.discard(key)
+
+    async def _execute(self, command: Command) -> None:
+        launch = await self._histories.launch(command.pod)
+        if not _is_awaited(launch, command):
+            return
+        body = await self._attempt(command, launch)
+        fact = Fact(
+            command.pod,
+            body,
+            self._identity.zone,
+            self._identity.actor,
+            container=command.container,
+            attempt=command.attempt,
+        )
+        await self._histories.append(
+            fact, allowed=lambda now: _is_awaited(now, command), sign=self._identity.sign, patience=120
+        )
+
+    async def _attempt(self, command: Command, launch: Launch) -> Body:
+        name = command.transition
+        left = max(0.05, (command.deadline_ns - time_ns()) / 1e9)
+        await _log.ainfo("step", pod=command.pod, container=command.container, step=name, attempt=command.attempt)
+        try:
+            async with asyncio.timeout(left):
+                return await self._steps[name](command, launch)
+        except Fault as fault:
+            await _log.awarning("step failed", pod=command.pod, step=name, diagnosis=fault.diagnostics())
+            return StepFailed.of(name, fault.diagnosis)
+        except TimeoutError:
+            return StepFailed.of(name, _too_late(command, left))
+        except Exception as error:
+            await _log.aexception("defect", pod=command.pod, step=name)
+            return StepFailed.of(name, _defect(name, error))
+
+
+def _is_awaited(launch: Launch, command: Command) -> bool:
+    key = (command.container, command.transition, command.attempt)
+    return any(step.key == key for step in awaited(launch))
+
+
+@asynccontextmanager
+async def _kept_alive(delivery: Delivery) -> AsyncIterator[None]:
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            await delivery.working()
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+def _too_late(command: Command, seconds: float) -> Diagnosis:
+    return Diagnosis(
+        Code.DEADLINE,
+        f"{command.transition} (attempt {command.attempt}) was not done in time",
+        expected=f"done within {seconds:.0f} s",
+        got="still at work",
+        advice="see the worker's log for what it was waiting for",
+        temporary=True,
+    )
+
+
+def _defect(name: str, error: Exception) -> Diagnosis:
+    # The type only: an unforeseen message could quote what it was handling.
+    return Diagnosis(
+        Code.INTERNAL,
+        f"{name} met something it was not written for",
+        expected="success or a known fault",
+        got=type(error).__name__,
+        advice="this is a defect: report it with the worker's log of this moment",
+    )
