@@ -9,7 +9,7 @@ Roles and what each may do (`INBOX` is `_INBOX_<role>`; every client must connec
 
 - `admin`: creates the streams when a stack starts, and nothing runs as it afterwards.
 - `orchestrator`: reads everything, appends to every history, queues commands, keeps the consumers of both.
-- `host`: a node's worker: appends, reads, takes its commands, makes and removes its pods' consumers.
+- `worker`: a node's: appends, reads, takes its commands, answers requests, makes and removes its pods' consumers.
 - `shim`: appends what containerd asked, reads histories, asks its node.
 - `operator`: a person's command line: reads, and appends resume, fork and stop.
 - `reader`: console and audit log: reads.
@@ -55,12 +55,9 @@ MAY_PUBLISH: Final = {
         "$JS.API.DIRECT.GET.>",
         "$JS.ACK.>",
     ),
-    "host": (
+    "worker": (
         *_READ,
         "ev.*.*",
-        "_INBOX_shim.>",
-        "_INBOX_orchestrator.>",
-        "_INBOX_operator.>",
         "$JS.API.CONSUMER.DURABLE.CREATE.CMD.*",
         "$JS.API.CONSUMER.CREATE.CMD.>",
         "$JS.API.CONSUMER.INFO.CMD.*",
@@ -75,12 +72,15 @@ MAY_PUBLISH: Final = {
 MAY_SUBSCRIBE: Final = {
     "admin": (),
     "orchestrator": ("ev.*.*", "$JS.EVENT.ADVISORY.>"),
-    "host": ("ev.*.*", "req.host.>"),
+    "worker": ("ev.*.*", "req.host.>"),
     "shim": ("ev.*.*",),
     "operator": ("ev.*.*",),
     "reader": ("ev.*.*",),
 }
 ROLES: Final = tuple(MAY_PUBLISH)
+
+ANSWER_WITHIN: Final = 60 * 10**9
+"""Nanoseconds in which a worker may answer the request that named the reply subject, once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +129,11 @@ def create(folder: Path, disk_bytes: int) -> BusAccounts:
 
 def _write_credentials(path: Path, role: str, signing_seed: str, account: str) -> None:
     seed, public = _new_key(nkeys.PREFIX_BYTE_USER)
-    deny = _NOT_THE_DISPATCHERS if role in {"host", "shim", "operator", "reader"} else ()
+    deny = _NOT_THE_DISPATCHERS if role in {"worker", "shim", "operator", "reader"} else ()
     granted = permissions(MAY_PUBLISH[role], (f"{inbox(role)}.>", *MAY_SUBSCRIBE[role]), deny)
-    jwt = sign_claims(signing_seed, role, public, {"type": "user", "version": 2, "issuer_account": account, **granted})
+    answers = {"resp": {"max": 1, "ttl": ANSWER_WITHIN}} if role == "worker" else {}
+    claims = {"type": "user", "version": 2, "issuer_account": account, **granted, **answers}
+    jwt = sign_claims(signing_seed, role, public, claims)
     path.touch(mode=0o600)
     path.write_text(
         f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"

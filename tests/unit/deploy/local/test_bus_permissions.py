@@ -49,8 +49,8 @@ async def test_an_agent_appends_to_its_own_history_and_reads_it(server: Any) -> 
 
 async def test_an_agent_takes_its_own_commands_and_acknowledges_them(server: Any) -> None:
     command = Command(pod=MINE, container="", transition="attest", attempt=1, sequence=1, deadline_ns=0)
-    async with await server.role("host") as host, await server.role("orchestrator") as orchestrator:
-        await WorkQueue(host).ensure_consumer(subjects.pod_consumer(MINE), subjects.pod_commands(MINE))
+    async with await server.role("worker") as worker, await server.role("orchestrator") as orchestrator:
+        await WorkQueue(worker).ensure_consumer(subjects.pod_consumer(MINE), subjects.pod_commands(MINE))
         await WorkQueue(orchestrator).publish(subjects.pod_command(MINE, "attest"), command)
         async with await server.agent(MINE) as agent, asyncio.timeout(10):
             async for delivery in WorkQueue(agent).deliveries(subjects.pod_consumer(MINE)):
@@ -152,6 +152,22 @@ async def test_a_reader_reads_every_history_and_appends_to_none(server: Any) -> 
         await agent.stream.publish(subjects.history(MINE), b"one")
         assert await stored(reader, "ev.*.*") == [b"one"]
         assert await refused(reader, subjects.history(MINE), b"two")
+
+
+async def test_a_worker_answers_what_it_was_asked_and_says_nothing_else(server: Any) -> None:
+    async def answer(asked: bytes) -> bytes:
+        return asked[::-1]
+
+    async with await server.role("worker") as worker, await server.role("shim") as shim:
+        await worker.serve(subjects.host_request("node", "signal"), answer)
+        await worker.client.flush()
+        assert await shim.request(subjects.host_request("node", "signal"), b"abc", 2) == b"cba"
+        heard = await shim.client.subscribe("_INBOX_shim.unasked")
+        await shim.client.flush()
+        await worker.client.publish("_INBOX_shim.unasked", b"hello")
+        await worker.client.flush()
+        with pytest.raises((TimeoutError, nats.errors.TimeoutError)):
+            await heard.next_msg(timeout=0.3)
 
 
 async def test_without_credentials_nobody_enters(server: Any) -> None:
