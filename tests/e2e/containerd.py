@@ -99,7 +99,7 @@ class Containerd:
         self._containerd = _stop(self._containerd)
 
     def start_snapshotter(self) -> None:
-        """Start our snapshotter and wait for its socket."""
+        """Start our snapshotter; wait for its socket and, if containerd runs, until it has connected again."""
         command = [sys.executable, "-m", "workers.host.snapshotter", "--root", self.root / "snapshots"]
         command += ["--address", self.snapshotter_address, "--containerd-address", self.address]
         with self.snapshotter_log.open("ab") as log:
@@ -109,6 +109,9 @@ class Containerd:
             if self._snapshotter.poll() is not None or time.monotonic() > ends:
                 raise AssertionError(f"the snapshotter did not start:\n{self.snapshotter_log.read_text()}")
             time.sleep(0.05)
+        while self._containerd is not None and self._ctr("snapshots", "--snapshotter", "enclave-cc", "ls").returncode:
+            assert time.monotonic() < ends, "containerd did not connect to its snapshotter again"
+            time.sleep(0.1)
 
     def kill_snapshotter(self) -> None:
         """Kill our snapshotter as a crash would."""
@@ -119,10 +122,13 @@ class Containerd:
 
     def ctr(self, *arguments: str) -> str:
         """Run `ctr` in the CRI's namespace and return what it prints."""
-        command = ["ctr", "--address", self.address, "--namespace", "k8s.io", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = self._ctr(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def _ctr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["ctr", "--address", self.address, "--namespace", "k8s.io", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
     def blobs(self) -> set[str]:
         """The digests in the content store."""

@@ -51,6 +51,10 @@ class Kept:
     def by(containerd: Containerd) -> Kept:
         return Kept(containerd.blobs(), set(containerd.snapshots()))
 
+    def nothing_more(self, before: Kept) -> bool:
+        """Less is fine: what an import leased is collected some time later."""
+        return self.blobs <= before.blobs and self.snapshots <= before.snapshots
+
 
 def unpacked(containerd: Containerd) -> list[Path]:
     """The directories of snapshots that have any."""
@@ -79,7 +83,7 @@ def test_a_plain_image_runs_from_overlayfs_layers(containerd: Containerd, regist
     code, output = run(containerd, reference)
     assert (code, output.split()[-4:]) == (0, ["from", "the", "second", "layer"])
     containerd.cri.remove_image(reference)
-    assert Kept.by(containerd) == before
+    assert Kept.by(containerd).nothing_more(before)
     assert len(unpacked(containerd)) == len(before.snapshots)
 
 
@@ -97,7 +101,7 @@ def test_of_an_encrypted_image_the_host_fetches_manifest_and_configuration_only(
     assert f"GET /v2/secret/blobs/{config}" in registry.requests()
     assert not [name for name in made.blobs if name != config and f"GET /v2/secret/blobs/{name}" in registry.requests()]
     containerd.cri.remove_image(reference)
-    assert Kept.by(containerd) == before
+    assert Kept.by(containerd).nothing_more(before)
 
 
 def test_layers_below_the_first_encrypted_one_are_unpacked_and_those_above_are_not(
@@ -111,7 +115,7 @@ def test_layers_below_the_first_encrypted_one_are_unpacked_and_those_above_are_n
     (base,) = set(unpacked(containerd)) - folders
     assert (base / "fs/bin/busybox").is_file()
     containerd.cri.remove_image(reference)
-    assert Kept.by(containerd) == before
+    assert Kept.by(containerd).nothing_more(before)
 
 
 def test_runc_is_never_given_half_of_an_encrypted_image(containerd: Containerd, registry: Registry) -> None:
@@ -132,12 +136,13 @@ def test_a_killed_snapshotter_comes_back_with_everything_it_had(containerd: Cont
     pulled = Kept.by(containerd)
     containerd.kill_snapshotter()
     containerd.start_snapshotter()
-    assert Kept.by(containerd) == pulled
+    assert Kept.by(containerd).nothing_more(pulled)
+    assert Kept.by(containerd).snapshots == pulled.snapshots
     code, output = run(containerd, ordinary)
     assert (code, "still here" in output) == (0, True)
     containerd.cri.remove_image(secret)
     containerd.cri.remove_image(ordinary)
-    assert Kept.by(containerd) == before
+    assert Kept.by(containerd).nothing_more(before)
 
 
 def test_an_encrypted_image_can_be_pulled_again_after_removal(containerd: Containerd, registry: Registry) -> None:
@@ -147,4 +152,4 @@ def test_an_encrypted_image_can_be_pulled_again_after_removal(containerd: Contai
         containerd.cri.pull(reference)
         assert len(Kept.by(containerd).snapshots - before.snapshots) == 3
         containerd.cri.remove_image(reference)
-        assert Kept.by(containerd) == before
+        assert Kept.by(containerd).nothing_more(before)
