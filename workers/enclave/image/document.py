@@ -85,6 +85,11 @@ class Node:
         """Whether the value is a JSON string: for formats that admit a short and a long form."""
         return isinstance(self._value, str)
 
+    @property
+    def is_object(self) -> bool:
+        """Whether the value is a JSON object: as `is_text`."""
+        return isinstance(self._value, dict)
+
     def malformed(self, expected: str, got: str) -> Permanent:
         """The fault that says what this place should have held. `got` must hold no secret."""
         return Permanent(
