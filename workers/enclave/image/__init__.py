@@ -2,13 +2,14 @@
 
 Zone: enclave. The registry, the way to it and the name that is asked for are the host's: nothing they say is believed
 before it is checked against the owner's policy and a digest. Layer keys live in this process's memory only.
-May import: orchestrator.faults, cryptography, urllib3, the standard library.
+May import: orchestrator.faults, schemas.strict_json, workers.enclave.kbs.uri, cryptography, urllib3, the standard
+library.
 
 Synchronous throughout: callers use threads.
 
 Start at `pull`: it says the order of the checks and is all that a caller needs. What is believed when:
 
-- `reference` - a name, as containerd writes it; `document` - JSON, one strict parse; `resource` - a key broker's URI.
+- `reference` - a name, as containerd writes it; `document` - JSON that says where it is wrong; `resource` - the broker.
 - `transport`, `credentials`, `registry`, `blob` - bytes from a registry, bounded before they are read, by digest.
 - `manifest` - index, manifest and configuration as frozen values.
 - `policy`, `identity`, `signature` - whether the owner admits this image: a raise or a `Verdict`.

@@ -1,20 +1,17 @@
-"""Strict JSON at the edge: one bounded parse, then every member taken by its name and type.
+"""JSON that says where it is wrong: `schemas.strict_json` parses, a `Node` takes each value by its type and place.
 
-What Python's parser would let pass and this refuses: a member twice, NaN and its kin, a document nested beyond the
-parser's stack, a text that is not UTF-8 or holds a lone surrogate. A value never enters a fault (a document may hold
-keys); its place and its type do.
+A value never enters a fault (a document may hold keys); its place, `$.layers[2].digest`, and its type do. The fault's
+code is the document's: a bad manifest, policy and packet are three different stories to whoever reads the history.
 
 Misuse: reading members without `finish()` where the format is ours, so that a misspelled rule is silently no rule.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.faults import Code, Permanent
+from schemas import strict_json
 
 if TYPE_CHECKING:
     import re
@@ -38,29 +35,10 @@ def parse_object(raw: bytes, *, what: str, code: Code, limit: int) -> Node:
     if len(raw) > limit:
         raise Permanent(code, f"{what} is too long", expected=f"at most {limit} bytes", got=f"{len(raw)} bytes")
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_no_constant)
-    except RecursionError:
-        raise Permanent(code, f"{what} is nested too deep", got="a document beyond the parser's stack") from None
-    except ValueError as error:
-        # Not the parser's message alone: JSONDecodeError quotes nothing, UnicodeDecodeError would.
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        raise Permanent(code, f"{what} is not strict JSON", expected="one JSON object", got=reason) from None
+        value = strict_json.parse_object(raw)
+    except strict_json.Malformed as error:
+        raise Permanent(code, f"{what} is not strict JSON", expected="one JSON object", got=str(error)) from None
     return Node(value, what, "", code)
-
-
-class _RepeatedMemberError(ValueError):
-    """One name twice in an object: two readers would see two documents."""
-
-
-def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise _RepeatedMemberError
-    return members
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
 
 
 class Node:
@@ -117,15 +95,11 @@ class Node:
         return [self._child(f"[{index}]", value) for index, value in enumerate(self._value)]
 
     def text(self, pattern: re.Pattern[str] | None = None, *, longest: int = LONGEST_TEXT) -> str:
-        """A string of Unicode scalar values; the whole of it matches `pattern` where one is given."""
+        """A string; the whole of it matches `pattern` where one is given."""
         if not isinstance(self._value, str):
             raise self.malformed("a string", _kind(self._value))
         if len(self._value) > longest:
             raise self.malformed(f"at most {longest} characters", str(len(self._value)))
-        try:
-            self._value.encode()
-        except UnicodeEncodeError:
-            raise self.malformed("a string of Unicode characters", "a lone surrogate") from None
         if pattern is not None and not pattern.fullmatch(self._value):
             raise self.malformed(f"a string like {pattern.pattern}", f"{len(self._value)} other characters")
         return self._value
@@ -146,12 +120,10 @@ class Node:
 
     def octets(self, length: int | None = None) -> bytes:
         """Canonical standard base64 (RFC 4648 section 4) of exactly `length` bytes where one is given."""
-        value = canonical_base64(self.text())
-        if value is None:
-            raise self.malformed("canonical standard base64", "other characters, padding or stray bits")
-        if length is not None and len(value) != length:
-            raise self.malformed(f"base64 of {length} bytes", f"{len(value)} bytes")
-        return value
+        try:
+            return strict_json.base64_bytes(self.text(), self.path, size=length)
+        except strict_json.Malformed as error:
+            raise self.malformed("canonical standard base64", str(error)) from None
 
     # Members of an object.
 
@@ -187,10 +159,9 @@ class Node:
 def canonical_base64(text: str) -> bytes | None:
     """The bytes of canonical standard base64, or None: one value has one spelling."""
     try:
-        value = base64.b64decode(text.encode("ascii"), validate=True)
-    except (UnicodeEncodeError, binascii.Error):
+        return strict_json.base64_bytes(text, "")
+    except strict_json.Malformed:
         return None
-    return value if base64.b64encode(value).decode() == text else None
 
 
 def _kind(value: object) -> str:

@@ -121,7 +121,7 @@ def _packet(descriptor: Descriptor, text: str) -> Packet:
         raise provider.malformed('"kbs"', "another provider")
     if (wrap := document.need("wrap_type")).text() != "A256GCM":
         raise wrap.malformed('"A256GCM"', "another wrapping; A256CTR has no integrity")
-    kid = resource_uri(document.need("kid").text(), code=Code.IMAGE_MALFORMED)
+    kid = resource_uri(document.need("kid"))
     return Packet(kid, document.need("wrapped_data").octets(), document.need("iv").octets(12))
 
 

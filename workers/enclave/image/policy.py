@@ -238,7 +238,7 @@ def _keys(node: Node) -> tuple[str, ...]:
         raise node.malformed("exactly one of keyData, keyDatas, keyPath, keyPaths", str(len(given)))
     keys = (
         *(_pem(entry) for entry in ([data] if data else datas.elements(most=_MOST_KEYS) if datas else [])),
-        *(_uri(entry) for entry in ([path] if path else paths.elements(most=_MOST_KEYS) if paths else [])),
+        *(resource_uri(entry) for entry in ([path] if path else paths.elements(most=_MOST_KEYS) if paths else [])),
     )
     if not keys:
         raise node.malformed("at least one key", "none")
@@ -251,13 +251,6 @@ def _pem(node: Node) -> str:
         text = (canonical_base64(text) or b"").decode("ascii", errors="replace")
     PublicKey.parse(text.encode())
     return text
-
-
-def _uri(node: Node) -> str:
-    text = node.text()
-    if not text.startswith("kbs://"):
-        raise node.malformed("a kbs:/// URI: a file would be the host's", "a path")
-    return resource_uri(text, code=Code.SIGNATURE_POLICY)
 
 
 def _ours(node: Node) -> tuple[frozenset[str], Limits]:

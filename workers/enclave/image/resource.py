@@ -1,40 +1,28 @@
-"""A key broker's resource URI, in the one spelling this project uses: `kbs:///repository/type/tag`.
-
-The CoCo form is `kbs://[host[:port]]/repository/type/tag`. Which broker answers is bound by init-data and never taken
-from an image or a policy, so a host in the URI is dropped, as Confidential Containers' own client drops it. A query
-or a plugin scheme (`kbs+x://`) is refused: nothing here has a use for one.
-
-Segments: `[a-zA-Z0-9_-][a-zA-Z0-9_.-]*`, exactly three (Trustee, kbs resource backend).
-"""
+"""The one way this package asks the key broker for anything, and how a document names what to ask for."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING
 
-from orchestrator.faults import Code, Permanent
+from orchestrator.faults import Permanent
+from workers.enclave.kbs.uri import ResourceUri
+
+if TYPE_CHECKING:
+    from workers.enclave.image.document import Node
 
 GetResource = Callable[[str], bytes]
-"""What asks the key broker: canonical URI -> the resource's bytes. Raises KEY_UNKNOWN, KEY_DENIED or KEY_KBS_AWAY."""
-
-_SEGMENT: Final = r"[a-zA-Z0-9_-][a-zA-Z0-9_.-]{0,127}"
-_URI: Final = re.compile(rf"kbs://[a-zA-Z0-9.:\[\]-]{{0,255}}/({_SEGMENT})/({_SEGMENT})/({_SEGMENT})", re.ASCII)
+"""`kbs:///repository/type/tag` -> the resource's bytes. Raises KEY_UNKNOWN, KEY_DENIED or KEY_KBS_AWAY."""
 
 
-def resource_uri(text: str, *, code: Code = Code.KEY_MALFORMED) -> str:
-    """The canonical spelling of `text`.
+def resource_uri(node: Node) -> str:
+    """The URI that a member of a document holds.
 
     Raises:
-        Permanent: `code`, when it is not such a URI. The text is public and stands in the fault, cut to 200 characters.
+        Permanent: the document's code, when it is none.
     """
-    found = _URI.fullmatch(text)
-    if found is None:
-        raise Permanent(
-            code,
-            "not a key broker's resource URI",
-            expected="kbs:///repository/type/tag",
-            got=repr(text[:200]),
-            advice="each of the three parts is letters, digits, '_', '-' and inner '.'",
-        )
-    return "kbs:///" + "/".join(found.groups())
+    text = node.text(longest=512)
+    try:
+        return str(ResourceUri.parse(text))
+    except Permanent as fault:
+        raise node.malformed(fault.diagnosis.expected, ascii(text[:200])) from None

@@ -274,7 +274,7 @@ def _secret(node: Node) -> Secret:
         raise path.malformed("an absolute path outside /proc, /sys and /dev, without '.' and '..'", "another")
     secret = Secret(
         _scope(node.need("image")),
-        resource_uri(node.need("uri").text(), code=Code.CONFIG_POLICY),
+        resource_uri(node.need("uri")),
         where,
         int(mode.text(_MODE), 8) if mode else 0o400,
         env.text(_VARIABLE) if env else None,
