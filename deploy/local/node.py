@@ -1,0 +1,47 @@
+"""`node.toml` for a stack's one node; workers/host/node.py defines its form.
+
+Zone: host. May import: `deploy.local.layout`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from typing import Final
+
+from deploy.local.layout import Layout
+
+NODE: Final = "local"
+
+
+def configuration(layout: Layout) -> str:
+    """The text of `node.toml`. JSON strings are TOML strings."""
+    values: dict[str, object] = {
+        "node": NODE,
+        "run_dir": layout.run,
+        "state_dir": layout.root / "state",
+        "runc": shutil.which("runc") or "/usr/sbin/runc",
+    }
+    bus = {"url": layout.bus_url, "ca": layout.ca}
+    credentials = {
+        "worker": layout.credentials("worker"),
+        "shim": layout.credentials("shim"),
+        "signing_seed": layout.root / "bus/agents.json",
+    }
+    enclave = {
+        "agent_bundle": layout.root / "payload/agent.erofs",
+        "boot_bundle": layout.root / "payload/boot.erofs",
+        "libos": "sim",
+        "socket": layout.cpu,
+        "control": layout.cpu_control,
+        "init_data": layout.root / "init-data.toml",
+    }
+    reachable = [layout.registry_host, f"127.0.0.1:{layout.ports.kbs}"]
+    sections = [_table("", values), _table("bus", bus), _table("credentials", credentials), _table("enclave", enclave)]
+    return "\n".join(sections) + f"reachable = {json.dumps(reachable)}\n"
+
+
+def _table(name: str, values: Mapping[str, object]) -> str:
+    head = [f"[{name}]"] if name else []
+    return "\n".join([*head, *(f"{key} = {json.dumps(str(value))}" for key, value in values.items())]) + "\n"

@@ -1,0 +1,90 @@
+"""Every process of a stack: its command, how one sees that it is ready, how long it may take to stop.
+
+Zone: host. May import: `deploy.local.{layout,containerd}`.
+
+In the order of starting; stopped in reverse. Each is one that may be killed at any moment: see `supervision`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from deploy.local import containerd
+from deploy.local.layout import Layout
+from workers.host.node import ENVIRONMENT as NODE_CONFIG
+
+MARK: Final = "ENCLAVE_CC_STACK"
+"""In the environment of every process of a stack, and of all that they start: the stack's run folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One supervised process. `ready` asks once, quickly, without raising. Times in seconds."""
+
+    name: str
+    command: tuple[str, ...]
+    ready: Callable[[], bool]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ready_within: float = 30
+    stops_within: int = 10
+
+
+def all_programs(layout: Layout) -> list[Program]:
+    """The whole stack, in the order of starting."""
+    python, root = sys.executable, layout.root
+    node = {NODE_CONFIG: str(layout.node_config)}
+    return [
+        Program(
+            "bus",
+            (str(Path(python).with_name("nats-server")), "-c", str(root / "nats.conf")),
+            listening(layout.ports.bus),
+        ),
+        Program(
+            "registry",
+            ("docker-registry", "serve", str(root / "registry.yml")),
+            listening(layout.ports.registry),
+        ),
+        Program(
+            "snapshotter",
+            (python, "-m", "workers.host.snapshotter", "--root", str(root / "snapshots"))
+            + ("--address", str(layout.snapshotter), "--containerd-address", str(layout.containerd)),
+            serving(layout.snapshotter),
+        ),
+        Program(
+            "containerd",
+            ("containerd", "--config", str(root / "containerd/config.toml")),
+            serving(layout.containerd),
+            {"PATH": containerd.path_with_shim(layout), **node},
+            stops_within=20,
+        ),
+    ]
+
+
+def listening(port: int) -> Callable[[], bool]:
+    """Ready when 127.0.0.1:`port` takes connections."""
+
+    def ready() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return True
+        return False
+
+    return ready
+
+
+def serving(path: Path) -> Callable[[], bool]:
+    """Ready when the Unix socket `path` takes connections: the file alone may be left from a process that died."""
+
+    def ready() -> bool:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(1)
+            client.connect(str(path))
+            return True
+        return False
+
+    return ready

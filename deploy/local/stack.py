@@ -1,0 +1,184 @@
+"""A stack: make it, start it in order, tell how it is, stop it and prove that nothing is left.
+
+Zone: host. May import: all of `deploy.local`, `orchestrator.{bus,faults}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from deploy.local import (
+    authority,
+    bus_accounts,
+    bus_server,
+    containerd,
+    images,
+    layout,
+    node,
+    programs,
+    registry,
+    residue,
+    supervision,
+)
+from deploy.local.layout import Layout
+from deploy.local.programs import MARK, Program
+from deploy.local.supervision import ProcessState, Supervisor
+from orchestrator.bus import Credentials, connect, ensure_streams
+from orchestrator.faults import Code, Permanent, Temporary
+
+SERVERS: Final = ("bus", "registry")
+BROKEN: Final = {"FATAL", "EXITED", "UNKNOWN"}
+LOG_TAIL: Final = 1500
+"""Characters of a process's log that a fault quotes."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One process: supervisord's word for it, its pid (0 for none) and whether it answers."""
+
+    name: str
+    state: str
+    pid: int
+    ready: bool
+
+
+class Stack:
+    """One machine's stack. Make it with `create`, find it again with `open_`."""
+
+    def __init__(self, where: Layout) -> None:
+        """Nothing is started."""
+        self.layout = where
+        self.supervisor = Supervisor(where)
+        self._programs = programs.all_programs(where)
+
+    @classmethod
+    def create(cls, name: str = layout.DEFAULT_NAME, root: Path | None = None) -> Stack:
+        """Write everything that a new stack needs to start. Raises Permanent(INPUT) if there is one already."""
+        where = layout.plan(name, root)
+        if (where.root / "stack.json").exists() or where.run.exists():
+            raise Permanent(
+                Code.INPUT,
+                f"there is a stack {name} already",
+                expected="no such folder",
+                got=f"{where.root} or {where.run}",
+                advice=f"`enclave-cc local down --name {name}`, or choose another name",
+            )
+        where.root.mkdir(mode=0o700, parents=True)
+        files = authority.create(where.root / "tls", SERVERS, ("127.0.0.1", "localhost"))
+        accounts = bus_accounts.create(where.root / "bus", bus_server.DISK_BYTES)
+        (where.root / "nats.conf").write_text(
+            bus_server.configuration(accounts, files["bus"], where.ports.bus, where.root / "jetstream")
+        )
+        (where.root / "registry.yml").write_text(registry.configuration(where, files["registry"]))
+        containerd.write(where)
+        where.node_config.write_text(node.configuration(where))
+        where.save()
+        return cls(where)
+
+    @classmethod
+    def open_(cls, name: str = layout.DEFAULT_NAME, root: Path | None = None) -> Stack:
+        """The stack as it was made. Raises Permanent(NOT_FOUND)."""
+        return cls(layout.load(name, root))
+
+    def up(self, say: Progress = lambda _: None) -> None:
+        """Start every process in order, each when the one before it is ready. Running ones are left alone.
+
+        Raises Temporary(RUNTIME) with the end of the log of a process that does not get ready.
+        """
+        for folder in (self.layout.run, self.layout.logs):
+            folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        conf = self.layout.root / "supervisord.conf"
+        conf.write_text(supervision.configuration(self.layout, self._programs))
+        self.supervisor.run_daemon(self._environment())
+        for program in self._programs:
+            began = time.monotonic()
+            self.supervisor.start(program.name)
+            self._wait_until_ready(program)
+            self._after(program)
+            say(f"{program.name} is ready ({time.monotonic() - began:.1f} s)")
+
+    def status(self) -> list[Status]:
+        """Every process in the order of starting. Raises Temporary(RUNTIME) when the stack does not run."""
+        states = {state.name: state for state in self.supervisor.states()}
+        return [self._status(program, states[program.name]) for program in self._programs if program.name in states]
+
+    def down(self, say: Progress = lambda _: None, *, keep_data: bool = False) -> list[str]:
+        """Stop everything in reverse, remove every trace, and return what is left all the same (nothing, if right).
+
+        With `keep_data` the stack's root folder stays, for an `up` that goes on from its histories.
+        """
+        if self.supervisor.alive():
+            for program in reversed(self._programs):
+                self.supervisor.stop(program.name)
+                say(f"{program.name} is stopped")
+            self.supervisor.shut_down()
+        traces = residue.of(self.layout)
+        traces.remove(keep_data=keep_data)
+        kept = {f"folder {self.layout.root}"} if keep_data else set()
+        left = [line for line in traces.left_behind() if line not in kept]
+        if not keep_data:
+            for parent in (self.layout.run.parent, self.layout.root.parent):
+                with contextlib.suppress(OSError):
+                    parent.rmdir()  # only when this was the last stack
+        return left
+
+    def credentials(self, role: str) -> Credentials:
+        """How a client on this machine enters the bus as `role`."""
+        return Credentials(
+            self.layout.bus_url,
+            self.layout.ca.read_text(),
+            file=str(self.layout.credentials(role)),
+            inbox=bus_accounts.inbox(role),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        """What every process starts with: nothing of the caller's but PATH and language."""
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+            "HOME": "/root",
+            "PYTHONUNBUFFERED": "1",
+            MARK: str(self.layout.run),
+        }
+
+    def _status(self, program: Program, state: ProcessState) -> Status:
+        return Status(program.name, state.state, state.pid, state.pid > 0 and program.ready())
+
+    def _wait_until_ready(self, program: Program) -> None:
+        ends = time.monotonic() + program.ready_within
+        while not program.ready():
+            state = next((s.state for s in self.supervisor.states() if s.name == program.name), "UNKNOWN")
+            if state in BROKEN or time.monotonic() > ends:
+                raise self._not_ready(program, state)
+            time.sleep(0.05)
+
+    def _not_ready(self, program: Program, state: str) -> Temporary:
+        log = self.layout.logs / f"{program.name}.log"
+        tail = log.read_text(errors="replace")[-LOG_TAIL:] if log.exists() else ""
+        return Temporary(
+            Code.RUNTIME,
+            f"{program.name} did not get ready",
+            expected=f"an answer within {program.ready_within:g} s",
+            got=f"{state}; its log ends: {tail.strip() or '(empty)'}",
+            advice=f"see {log}",
+        )
+
+    def _after(self, program: Program) -> None:
+        """What the next process relies on beyond this one's being there."""
+        if program.name == "bus":
+            asyncio.run(self._make_streams())
+        if program.name == "registry":
+            registry.push(self.layout, images.pause(), containerd.PAUSE)
+
+    async def _make_streams(self) -> None:
+        async with await connect(self.credentials("admin"), "enclave-cc local up") as bus:
+            await ensure_streams(bus)
