@@ -15,20 +15,11 @@ Source: Trustee `kbs/src/crypto/jwt.rs`, `attestation-service/src/ear_token/brok
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID
-from cryptography.x509.verification import (
-    Criticality,
-    ExtensionPolicy,
-    Policy,
-    PolicyBuilder,
-    Store,
-    VerificationError,
-)
+from cryptography.x509.verification import VerificationError
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
@@ -47,6 +38,7 @@ from schemas.strict_json import (
     text,
 )
 from workers.enclave.kbs.appraisal import Claims, TrustVector
+from workers.enclave.kbs.signer import check_signer
 
 _ALGORITHM: Final = "ES256"
 _MAX_TOKEN: Final = 256 * 1024
@@ -94,7 +86,7 @@ def _signed_payload(token: str, ca: x509.Certificate, now: int) -> bytes:
     public = chain[0].public_key()
     if not isinstance(public, ec.EllipticCurvePublicKey) or _coordinates(public) != (text(jwk, "x"), text(jwk, "y")):
         raise Malformed("x5c: its certificate is for another key than the token's")
-    _chains_to(ca, chain, now)
+    check_signer(ca, chain, now)
     registry = jws.JWSRegistry(algorithms=[_ALGORITHM])
     registry.max_header_length = registry.max_payload_length = _MAX_TOKEN
     return jws.deserialize_compact(token, ECKey(public, public), registry=registry).payload
@@ -103,20 +95,6 @@ def _signed_payload(token: str, ca: x509.Certificate, now: int) -> bytes:
 def _coordinates(public: ec.EllipticCurvePublicKey) -> tuple[str, str]:
     jwk = ECKey(public, public).as_dict(private=False)
     return str(jwk["x"]), str(jwk["y"])
-
-
-def _chains_to(ca: x509.Certificate, chain: list[x509.Certificate], now: int) -> None:
-    leaf_policy = ExtensionPolicy.permit_all().may_be_present(
-        x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _not_for_tls_servers
-    )
-    PolicyBuilder().store(Store([ca])).time(datetime.fromtimestamp(now, UTC)).extension_policies(
-        ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=leaf_policy
-    ).build_client_verifier().verify(chain[0], chain[1:])
-
-
-def _not_for_tls_servers(_policy: Policy, _certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:
-    if usage is not None and ExtendedKeyUsageOID.SERVER_AUTH in usage:
-        raise ValueError("a TLS server's certificate does not sign tokens")
 
 
 def _in_date(payload: JsonObject, now: int) -> None:
