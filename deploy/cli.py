@@ -1,0 +1,83 @@
+"""`enclave-cc`: the one command, mounting the subcommands of the control plane, the owner's tools and this machine's.
+
+Zone: whichever its subcommand's is. May import: anything; imports a subcommand only when it is asked for, so that
+`--help`, completion and every other subcommand start fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Final
+
+import click
+from click.shell_completion import get_completion_class
+
+from orchestrator.faults import Fault, Temporary
+
+SUBCOMMANDS: Final = {
+    "local": ("deploy.local.commands:local", "One machine's whole stack: up, down, status."),
+    "payload": ("deploy.payload.commands:payload", "The agent's and boot init's bundles: build, inspect."),
+}
+"""Name: (module and attribute, the line that `--help` shows). In the order of `--help`."""
+
+EX_TEMPFAIL: Final = 75
+"""sysexits.h: a fault that may be gone when the command is tried again."""
+
+
+class LazyGroup(click.Group):
+    """Knows its subcommands' names and one-line helps without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the table's order, then what is defined here."""
+        return [*SUBCOMMANDS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a subcommand and take its command."""
+        if cmd_name not in SUBCOMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = SUBCOMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}:{attribute} is no click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of `--help`, from the table."""
+        own = [(name, super(LazyGroup, self).get_command(ctx, name)) for name in super().list_commands(ctx)]
+        rows = [(name, line) for name, (_, line) in SUBCOMMANDS.items()]
+        rows += [(name, command.get_short_help_str(80)) for name, command in own if command]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="enclave-cc", prog_name="enclave-cc")
+def enclave_cc() -> None:
+    """Kubernetes pods in SGX enclaves; every launch a persisted, provable history."""
+
+
+@enclave_cc.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes this command in SHELL.
+
+    bash: `eval "$(enclave-cc completion bash)"`, in ~/.bashrc to keep it.
+    """
+    script = get_completion_class(shell)
+    if script is None:
+        raise click.ClickException(f"no completion for {shell}")
+    click.echo(script(enclave_cc, {}, "enclave-cc", "_ENCLAVE_CC_COMPLETE").source())
+
+
+def main() -> None:
+    """Run; a fault prints its diagnosis and exits 1, or 75 when trying again may help."""
+    try:
+        enclave_cc(prog_name="enclave-cc")
+    except Fault as fault:
+        click.echo(fault.diagnostics(), err=True)
+        sys.exit(EX_TEMPFAIL if isinstance(fault, Temporary) else 1)
+
+
+if __name__ == "__main__":
+    main()
