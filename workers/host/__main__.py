@@ -28,7 +28,7 @@ from workers.host.runc import Role, Runc
 from workers.host.signals import serve_signals
 from workers.host.start_app import StartApp
 from workers.host.teardown import Teardown
-from workers.process import Identity, Worker
+from workers.process import Identity, Step, Worker
 
 _log = structlog.get_logger()
 
@@ -41,7 +41,7 @@ async def serve(node: Node) -> None:
         libos = SimulatedLibOS(node.enclaves.control, node.enclaves.socket)
         gate = Gate(node, AgentSigner.load(node.credentials["agent_signer"]), histories)
         exits = Exits(runc, histories, actor)
-        steps = {
+        steps: dict[str, Step] = {
             "create_sandbox": CreateSandbox(runc),
             "launch_agent": LaunchAgent(node, runc, libos, queue, gate),
             "start_app": StartApp(node, runc, libos),

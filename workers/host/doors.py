@@ -1,6 +1,6 @@
 """The two doors of a pod: how its agent, in a network that may reach nothing, reaches the bus, the registry and the KBS.
 
-Zone: host. May import: `workers.host.{netns,relay}`, `orchestrator.faults`, h11, the standard library.
+Zone: host. May import: `workers.host.{netns,relay}`, `orchestrator.faults`, `schemas`, h11, the standard library.
 
 - 127.0.0.1:61440 in the pod's network namespace: plain forward to nats-server; TLS goes through end to end.
 - 127.0.0.1:61441: HTTP. `CONNECT host:port` to what the node's configuration lists (TLS end to end again), and two
@@ -24,11 +24,10 @@ import h11
 import structlog
 
 from orchestrator.faults import Code, Fault, Permanent
+from schemas.places import BUS_DOOR, HTTP_DOOR
 from workers.host.netns import listen_in
 from workers.host.relay import relay
 
-BUS_PORT: Final = 61440
-HTTP_PORT: Final = 61441
 MAX_BODY: Final = 4096
 PATIENCE: Final = 10.0
 _AUTHORITY: Final = re.compile(rb"([A-Za-z0-9.-]{1,253}):([0-9]{1,5})")
@@ -57,7 +56,7 @@ class Door:
 
     async def open(self, netns: str) -> None:
         """Listen in the network namespace at path `netns`. Raises OSError when it is gone or a port is taken."""
-        for port, serve in ((BUS_PORT, self._forward), (HTTP_PORT, self._converse)):
+        for port, serve in ((BUS_DOOR, self._forward), (HTTP_DOOR, self._converse)):
             socket = await asyncio.to_thread(listen_in, netns, "127.0.0.1", port)
             self._servers.append(await asyncio.start_server(self._tracked(serve), sock=socket))
 

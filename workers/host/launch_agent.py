@@ -9,22 +9,18 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from orchestrator.bus import WorkQueue, subjects
 from orchestrator.events import AgentUp, Command
 from orchestrator.faults import Code, Permanent
 from orchestrator.launch import Launch
+from schemas.places import INIT_DATA, POD_FILE, STORES
 from workers.host import spec
-from workers.host.create_sandbox import network_namespace
 from workers.host.gate import Gate
 from workers.host.libos.backend import LibOS
 from workers.host.node import Node
 from workers.host.runc import Held, Role, Runc, Streams
-
-POD_FILE: Final = "/run/enclave-cc/pod.json"
-INIT_DATA: Final = "/run/enclave-cc/init-data.toml"
-STORES: Final = "/run/enclave-cc/stores"
 
 
 def agent_id(pod: str) -> str:

@@ -49,7 +49,7 @@ def _listen(address: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
         listener.listen(64)
-        listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        listener.setblocking(False)
     except OSError:
         listener.close()
         raise

@@ -225,7 +225,7 @@ def _stream(path: str, flags: int) -> Iterator[int]:
     mode = os.O_RDWR if path and flags == os.O_WRONLY else flags
     descriptor = os.open(path or os.devnull, mode | os.O_CLOEXEC | (os.O_NONBLOCK if path else 0))
     try:
-        os.set_blocking(descriptor, True)  # noqa: FBT003 - the standard library's signature
+        os.set_blocking(descriptor, True)
         yield descriptor
     finally:
         os.close(descriptor)

@@ -17,10 +17,23 @@ from workers.host.libos.backend import ContainerExtras, MountedBundle
 
 BOOT_CAPABILITIES: Final = tuple(
     f"CAP_{name}"
-    for name in (
-        "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE NET_RAW SETFCAP SETGID SETPCAP "
-        "SETUID SYS_ADMIN SYS_CHROOT"
-    ).split()
+    for name in [
+        "AUDIT_WRITE",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "MKNOD",
+        "NET_BIND_SERVICE",
+        "NET_RAW",
+        "SETFCAP",
+        "SETGID",
+        "SETPCAP",
+        "SETUID",
+        "SYS_ADMIN",
+        "SYS_CHROOT",
+    ]
 )
 """What boot init needs: SYS_ADMIN to mount the sealed root, the rest to be able to give a workload the usual set."""
 

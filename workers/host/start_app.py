@@ -3,26 +3,23 @@
 Zone: host. May import: `workers.host`, `orchestrator.{events,faults,launch}`.
 
 The container proposed by the CRI is not run: its process goes to the agent as a proposal, its mounts are offered to boot
-init under /run/enclave-cc/host/<n>, and only what the owner's policy admits is used from there.
+init at places of their own, and only what the owner's policy admits is used from there.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from orchestrator.events import AppStarted, Command
 from orchestrator.faults import Code, Permanent
 from orchestrator.launch import Container, Launch
+from schemas.places import CONTAINER_FILE, STORE, offered_at
 from workers.host import spec
 from workers.host.libos.backend import LibOS
 from workers.host.node import Node
 from workers.host.runc import Held, Role, Runc, Streams
-
-OFFERED: Final = "/run/enclave-cc/host"
-STORE: Final = "/run/enclave-cc/store"
-IDENTITY: Final = "/run/enclave-cc/container.json"
 
 
 class StartApp:
@@ -66,17 +63,17 @@ class StartApp:
         identity.write_text(json.dumps({"container": command.container, "attempt": command.attempt}))
         store = self._node.store_dir(command.pod) / (container.sealed.store if container.sealed else "")
         offered = [
-            spec.Mount(Path(source), f"{OFFERED}/{number}", writable=writable)
-            for number, source, writable in offered_binds(proposed)
+            spec.Mount(source, offered_at(destination), writable=writable)
+            for destination, source, writable in offered_binds(proposed)
         ]
-        return [spec.Mount(identity, IDENTITY), spec.Mount(store, STORE), *offered]
+        return [spec.Mount(identity, CONTAINER_FILE), spec.Mount(store, STORE), *offered]
 
 
-def offered_binds(proposed: dict[str, Any]) -> list[tuple[int, str, bool]]:
-    """The bind mounts of a CRI configuration: `(index in its mounts, source on the node, writable)`."""
+def offered_binds(proposed: dict[str, Any]) -> list[tuple[str, Path, bool]]:
+    """The bind mounts of a CRI configuration: `(destination, source on the node, writable)`."""
     return [
-        (number, str(mount["source"]), "ro" not in mount.get("options", ()))
-        for number, mount in enumerate(proposed.get("mounts", ()))
+        (str(mount["destination"]), Path(mount["source"]), "ro" not in mount.get("options", ()))
+        for mount in proposed.get("mounts", ())
         if mount.get("type") == "bind" or {"bind", "rbind"} & set(mount.get("options", ()))
     ]
 

@@ -24,7 +24,7 @@ from workers.host.runc import Held, Role, Runc
 class Teardown:
     """The transition to gone; for one container when the command names it."""
 
-    def __init__(self, node: Node, runc: Runc, libos: LibOS, queue: WorkQueue, gate: Gate, exits: Exits) -> None:  # noqa: PLR0917
+    def __init__(self, node: Node, runc: Runc, libos: LibOS, queue: WorkQueue, gate: Gate, exits: Exits) -> None:
         self._node = node
         self._runc = runc
         self._libos = libos

@@ -1,0 +1,35 @@
+"""Places that the untrusted host and the enclaves agree on: paths in enclaves' containers, ports on a pod's loopback.
+
+Zone: any. May import: the standard library. Nothing found at such a place is trusted for being there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+BUS_DOOR: Final = 61440
+"""127.0.0.1 in the pod: a plain forward to nats-server, opened by the host worker."""
+
+HTTP_DOOR: Final = 61441
+"""127.0.0.1 in the pod: CONNECT, /enroll and /containers/<id>/process, answered by the host worker."""
+
+AGENT_PORT: Final = 61442
+"""127.0.0.1 in the pod: the agent, for boot inits."""
+
+POD_FILE: Final = "/run/enclave-cc/pod.json"
+INIT_DATA: Final = "/run/enclave-cc/init-data.toml"
+STORES: Final = "/run/enclave-cc/stores"
+"""In the agent's container: who the pod is, the owner's word, where sealed stores are written."""
+
+CONTAINER_FILE: Final = "/run/enclave-cc/container.json"
+STORE: Final = "/run/enclave-cc/store"
+"""In an app enclave's container: which container it is, and its sealed store."""
+
+AGENT_MEASUREMENT: Final = "/etc/enclave-cc/agent.mrenclave"
+"""In the boot bundle, measured with it: the MRENCLAVE of the one agent that boot init talks to, in hex."""
+
+
+def offered_at(destination: str) -> str:
+    """Where the host puts the bind mount that it offers for `destination` in the workload's root."""
+    return f"/run/enclave-cc/host/{hashlib.sha256(destination.encode()).hexdigest()[:16]}"

@@ -1,0 +1,95 @@
+"""The agent enclave's process: `python -m workers.enclave.agent`, started by the measured entry of its bundle.
+
+Zone: enclave. May import: `workers`, `orchestrator.{bus,faults,lifecycle}`, `schemas`.
+
+One agent a pod. It is told by the host which pod it is for, proves itself, and executes the pod's enclave-zone steps. It
+ends when the pod does, or when it cannot go on; its keys end with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from orchestrator.bus import connect, subjects
+from orchestrator.faults import Code, Fault, Permanent
+from orchestrator.lifecycle import Zone
+from schemas.places import INIT_DATA
+from workers.enclave import init_data as init_data_file
+from workers.enclave.attest import Attest
+from workers.enclave.boot_app import BootApp
+from workers.enclave.decrypt_image import DecryptImage
+from workers.enclave.deliver_config import DeliverConfig
+from workers.enclave.door import PROXY_URL, Pod, enroll, read_pod
+from workers.enclave.event_key import BusKey, EventKey
+from workers.enclave.image.registry import Registry
+from workers.enclave.init_data import InitData
+from workers.enclave.kbs.client import KbsClient
+from workers.enclave.policy_cache import LaunchPolicies
+from workers.enclave.seal_fs import SealFs
+from workers.enclave.sessions import Sessions
+from workers.enclave.tee.interface import Tee
+from workers.enclave.tee.secrets import harden
+from workers.enclave.tee.sim import SimulatedTee
+from workers.enclave.work import Works
+from workers.process import Identity, Step, Worker
+
+_log = structlog.get_logger()
+
+
+async def serve(pod: Pod, init_data: InitData, tee: Tee) -> None:
+    """Execute the pod's steps until cancelled."""
+    me = tee.report(tee.my_target_info(), b"").body
+    if me.config_id != init_data.config_id:
+        raise Permanent(
+            Code.AGENT_INIT_DATA,
+            "the init-data is not the one this enclave was started with",
+            expected=f"CONFIGID {me.config_id.hex()}",
+            got=f"init-data with {init_data.config_id.hex()}",
+            advice="the host mounted another file than it measured",
+        )
+    key, works = EventKey(), Works()
+    kbs = KbsClient(init_data.kbs_url, init_data.kbs_ca, tee, PROXY_URL, init_data.text)
+    registry = Registry(ca_pem=init_data.registry_ca or None, proxy_url=PROXY_URL)
+    policies = LaunchPolicies(kbs, init_data.launch_policy, debug=me.attributes.debug)
+    sessions = Sessions(tee, policies.judge)
+    steps: dict[str, Step] = {
+        "attest": Attest(tee, kbs, init_data, key),
+        "decrypt_image": DecryptImage(kbs, registry, init_data, works),
+        "seal_fs": SealFs(works),
+        "deliver_config": DeliverConfig(kbs, policies, sessions, works),
+        "boot_app": BootApp(sessions, works),
+    }
+    identity = Identity(Zone.ENCLAVE, f"agent/{pod.id[:16]}", key.sign)
+    credentials = await asyncio.to_thread(enroll, pod, BusKey())
+    async with await connect(credentials, identity.actor) as bus, asyncio.TaskGroup() as tasks:
+        tasks.create_task(sessions.serve())
+        tasks.create_task(Worker(bus, subjects.pod_consumer(pod.id), identity, steps).run())
+
+
+def main() -> int:
+    """0 after SIGTERM, 1 with the reason on standard error."""
+    harden()
+
+    async def until_terminated() -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        with suppress(asyncio.CancelledError):
+            await serve(read_pod(), init_data_file.parse(Path(INIT_DATA).read_bytes()), SimulatedTee())
+
+    try:
+        asyncio.run(until_terminated())
+    except Fault as fault:
+        sys.stderr.write(fault.diagnostics() + "\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,9 @@
+"""Boot init: the first process of an app enclave. It proves itself to the pod's agent, mounts what it is given the key
+for, starts the workload, and stays as its parent.
+
+Zone: enclave. May import: `workers.enclave.{messages,rootfs,tee}`, `orchestrator.faults`, `schemas`; never the bus.
+
+- `conversation`: what it says to the agent.
+- `process`: the OCI configuration of the workload, from what the agent approved.
+- `supervision`: crun starts it; signals go to it; its status becomes ours.
+"""

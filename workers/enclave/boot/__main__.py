@@ -1,0 +1,103 @@
+"""The app enclave's first process: `python -m workers.enclave.boot`, started by the measured entry of its bundle.
+
+Zone: enclave. May import: `workers.enclave`, `orchestrator.faults`, `schemas`.
+
+1. Attest the agent, be attested, take the configuration and the store's key.
+2. At the word of the agent: serve the sealed store, mount the root, make the process.
+3. Start it, say so, end the conversation, wait for its end; leave nothing mounted.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from orchestrator.faults import Code, Fault, Permanent
+from schemas.places import AGENT_MEASUREMENT, STORE
+from workers.enclave.boot.conversation import Configuration, Conversation
+from workers.enclave.boot.process import identity_of, oci
+from workers.enclave.boot.supervision import Workload
+from workers.enclave.rootfs.overlay import mount_root, unmount_root
+from workers.enclave.rootfs.server import start_server
+from workers.enclave.rootfs.store import open_store
+from workers.enclave.tee.judge import OnlyMeasurements
+from workers.enclave.tee.secrets import harden
+from workers.enclave.tee.sim import SimulatedTee
+
+RUN: Final = Path("/run/enclave-cc/boot")
+FAILED: Final = 125
+"""Exit status when the workload never ran, as container engines use it."""
+
+
+def main() -> int:
+    """The workload's exit status, or FAILED with the reason on standard error."""
+    born = time.monotonic_ns()
+    harden()
+    tee = SimulatedTee()
+    try:
+        # A debuggable boot init may talk to a debuggable agent: neither has a secret to lose.
+        debug = tee.report(tee.my_target_info(), b"").body.attributes.debug
+        agent = bytes.fromhex(Path(AGENT_MEASUREMENT).read_text().strip())
+        judge = OnlyMeasurements(frozenset({agent}), allow_debug=debug)
+        conversation = Conversation.open(tee, judge)
+    except Fault as fault:
+        sys.stderr.write(fault.diagnostics() + "\n")
+        return FAILED
+    try:
+        configuration = conversation.configuration()
+        conversation.accept()
+        return _boot(configuration, conversation, born)
+    except Fault as fault:
+        sys.stderr.write(fault.diagnostics() + "\n")
+        conversation.failed(fault)
+    except OSError as error:
+        fault = Permanent(
+            Code.BOOT_STORE, "the enclave's own files failed", got=f"{type(error).__name__} {error.errno}"
+        )
+        sys.stderr.write(fault.diagnostics() + "\n")
+        conversation.failed(fault)
+    return FAILED
+
+
+def _boot(configuration: Configuration, conversation: Conversation, born: int) -> int:
+    root, image, bundle = (RUN / name for name in ("root", "image", "bundle"))
+    for directory in (root, image, bundle):
+        directory.mkdir(mode=0o700, parents=True)
+    with ExitStack() as undo:
+        store = open_store(Path(STORE), configuration.key, configuration.root_hash)
+        server = start_server(store, image)
+        undo.callback(server.stop)
+        # The server has its own copy of store and key; ours end here.
+        store.close()
+        configuration.key.wipe()
+        mount_root(server.image, root, configuration.upper_bytes)
+        undo.callback(unmount_root, root)
+        secrets = _write_secrets(configuration)
+        approved = configuration.process
+        workload = Workload(bundle)
+        undo.callback(workload.remove)
+        workload.create(oci(approved, identity_of(approved, root), root, secrets, configuration.secrets))
+        workload.start()
+        conversation.booted(time.monotonic_ns() - born, workload.pid)
+        conversation.close()
+        return workload.wait(lost=lambda pid: pid == server.pid)
+
+
+def _write_secrets(configuration: Configuration) -> Path:
+    """One file a secret, in the container's tmpfs: enclave memory."""
+    directory = RUN / "secrets"
+    directory.mkdir(mode=0o700)
+    for number, secret in enumerate(configuration.process.secrets):
+        if secret.path:
+            file = directory / str(number)
+            file.touch(mode=0o600)
+            file.write_bytes(configuration.secrets[secret.uri])
+            file.chmod(secret.mode)
+    return directory
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""boot_app: the app enclave is told to boot, and tells when its workload's first instruction is about to run.
+
+Zone: enclave. May import: `workers.enclave`, `orchestrator.{events,launch}`. The doing is `workers.enclave.boot`'s.
+"""
+
+from __future__ import annotations
+
+from orchestrator.events import AppBooted, Command
+from orchestrator.launch import Launch
+from workers.enclave import messages
+from workers.enclave.sessions import Sessions
+from workers.enclave.work import Works
+
+
+class BootApp:
+    """The transition config-delivered -> app-booted of a container."""
+
+    def __init__(self, sessions: Sessions, works: Works) -> None:
+        self._sessions = sessions
+        self._works = works
+
+    async def __call__(self, command: Command, launch: Launch) -> AppBooted:  # noqa: ARG002 - every step is called so
+        """Raises what boot init says has failed (BOOT_*), Temporary(CONFIG_LOCAL_ATTESTATION) when it went away."""
+        session = await self._sessions.wait(command.container, command.attempt)
+        await session.channel.send(messages.pack("boot"))
+        told = messages.unpack(await session.channel.receive(), "booted")
+        session.channel.close()
+        self._works.drop(command.container)
+        return AppBooted(nanoseconds=int(told["nanoseconds"]), process=int(told["process"]))

@@ -1,0 +1,72 @@
+"""decrypt_image: the image is pulled, judged, and its layers stream decrypted into the sealed store.
+
+Zone: enclave. May import: `workers.enclave`, `orchestrator.{events,faults,launch}`.
+
+Plaintext goes from the decryptor through the tar reader into AES-GCM units without resting anywhere. The fact is stated
+only after the last layer's last check; until then nothing of the store can be opened, because nobody has its key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from orchestrator.events import Command, ImageDecrypted
+from orchestrator.launch import Launch
+from schemas.places import STORES
+from workers.enclave.image.policy import ImagePolicy
+from workers.enclave.image.pull import ImagePlan, resolve
+from workers.enclave.image.registry import Registry
+from workers.enclave.init_data import InitData
+from workers.enclave.kbs.client import KbsClient
+from workers.enclave.kbs.uri import ResourceUri
+from workers.enclave.rootfs.sealing import SealingWriter
+from workers.enclave.work import ContainerWork, Works
+
+
+class DecryptImage:
+    """The transition requested -> image-decrypted of a container."""
+
+    def __init__(
+        self, kbs: KbsClient, registry: Registry, init_data: InitData, works: Works, stores: Path = Path(STORES)
+    ) -> None:
+        self._kbs = kbs
+        self._registry = registry
+        self._init_data = init_data
+        self._works = works
+        self._stores = stores
+
+    async def __call__(self, command: Command, launch: Launch) -> ImageDecrypted:
+        """Raises what `image.pull.resolve`, its layers, the KBS client and the sealing writer raise."""
+        reference = launch.containers[command.container].requested.image
+        return await asyncio.to_thread(self._decrypt, command, reference)
+
+    def _decrypt(self, command: Command, reference: str) -> ImageDecrypted:
+        started = time.monotonic_ns()
+        policy = ImagePolicy.parse(self._resource(self._init_data.image_policy))
+        plan = resolve(reference, self._registry, policy, self._resource)
+        writer = SealingWriter(self._stores / f"{command.container}.{command.attempt}")
+        try:
+            for layer in plan.layers():
+                writer.add_layer(layer)
+                layer.verify()
+        except BaseException:
+            writer.abort()
+            raise
+        self._works.put(command.container, ContainerWork(plan, writer))
+        return self._fact(plan, time.monotonic_ns() - started)
+
+    def _fact(self, plan: ImagePlan, nanoseconds: int) -> ImageDecrypted:
+        return ImageDecrypted(
+            reference=str(plan.reference),
+            manifest_digest=plan.manifest_digest,
+            policy=plan.verdict.policy_id,
+            verdict=f"{plan.verdict.rule}: {plan.verdict.key_fingerprint or 'no signature asked for'}",
+            key_ids=plan.key_ids,
+            bytes=plan.blob_bytes,
+            nanoseconds=nanoseconds,
+        )
+
+    def _resource(self, uri: str) -> bytes:
+        return self._kbs.get_resource(ResourceUri.parse(uri))

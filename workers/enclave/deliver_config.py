@@ -1,0 +1,94 @@
+"""deliver_config: the enclave's half. The host's proposal is judged; configuration and key go to the app enclave.
+
+Zone: enclave. May import: `workers.enclave`, `orchestrator.{events,faults,launch}`.
+
+1. The owner's launch policy comes from the key broker.
+2. What the host proposes for the process is judged by it; nothing that it does not admit happens.
+3. The secrets that the policy names for this image come from the key broker.
+4. An app enclave of an admitted measurement has attested itself, and says which container it is for.
+5. Configuration, store key and secrets go to it through the attested channel: once for each container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Final
+
+from orchestrator.events import Command, ConfigDelivered
+from orchestrator.faults import Code, Permanent
+from orchestrator.launch import Launch
+from workers.enclave import messages
+from workers.enclave.door import proposed_process
+from workers.enclave.kbs.client import KbsClient
+from workers.enclave.kbs.uri import ResourceUri
+from workers.enclave.launch_policy.approved import ApprovedProcess
+from workers.enclave.launch_policy.judge import judge_process
+from workers.enclave.policy_cache import LaunchPolicies
+from workers.enclave.sessions import Session, Sessions
+from workers.enclave.work import ContainerWork, Works
+
+UPPER_BYTES: Final = 512 << 20
+"""What a workload may write: it lives in enclave memory."""
+
+
+class DeliverConfig:
+    """The transition fs-sealed -> config-delivered of a container."""
+
+    def __init__(self, kbs: KbsClient, policies: LaunchPolicies, sessions: Sessions, works: Works) -> None:
+        self._kbs = kbs
+        self._policies = policies
+        self._sessions = sessions
+        self._works = works
+
+    async def __call__(self, command: Command, launch: Launch) -> ConfigDelivered:  # noqa: ARG002 - every step is called so
+        """Raises Permanent(CONFIG_PROCESS_DENIED, CONFIG_APP_MEASUREMENT, CONFIG_USED...) and the KBS client's."""
+        work = self._claim(command)
+        approved = await self._judge(command, work)  # checks 1 and 2
+        secrets = {uri: await self._resource(uri) for uri in approved.secret_uris}  # check 3
+        session = await self._sessions.wait(command.container, command.attempt)  # check 4
+        await self._hand_over(session, work, approved, secrets)  # check 5
+        return ConfigDelivered(
+            config_sha256=approved.digest.removeprefix("sha256:"),
+            verdict=approved.verdict,
+            measurement=session.peer.mrenclave.hex(),
+        )
+
+    def _claim(self, command: Command) -> ContainerWork:
+        work = self._works.get(command.container)
+        if work is None or work.sealed is None or work.delivered:
+            raise Permanent(
+                Code.CONFIG_USED,
+                "this agent has no undelivered store for the container",
+                expected="a store sealed by this agent, whose key was not handed over yet",
+                got="delivered before" if work is not None and work.delivered else "none",
+                advice="create the container again",
+            )
+        return work
+
+    async def _judge(self, command: Command, work: ContainerWork) -> ApprovedProcess:
+        policy = await self._policies.get()
+        proposed = await asyncio.to_thread(proposed_process, command.container)
+        return judge_process(policy, work.plan.reference, work.plan.config, proposed)
+
+    async def _resource(self, uri: str) -> bytes:
+        return await asyncio.to_thread(self._kbs.get_resource, ResourceUri.parse(uri))
+
+    async def _hand_over(
+        self, session: Session, work: ContainerWork, approved: ApprovedProcess, secrets: dict[str, bytes]
+    ) -> None:
+        sealed = work.sealed
+        if sealed is None:
+            raise RuntimeError("claimed without a sealed store")
+        work.delivered = True
+        message = messages.pack(
+            "config",
+            process=approved.encode().decode(),
+            root_hash=sealed.root_hash.hex(),
+            key=base64.b64encode(sealed.key.material).decode(),
+            upper_bytes=UPPER_BYTES,
+            secrets={uri: base64.b64encode(value).decode() for uri, value in secrets.items()},
+        )
+        await session.channel.send(message)
+        messages.unpack(await session.channel.receive(), "accepted")
+        sealed.key.wipe()

@@ -1,0 +1,106 @@
+"""The app enclaves of this pod that have proved themselves to the agent.
+
+Zone: enclave. May import: `workers.enclave`, `orchestrator.faults`.
+
+Anything in the pod's network may connect; only an enclave whose measurement the owner's launch policy lists gets past
+the local attestation, and each (container, attempt) is answered once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from orchestrator.faults import Code, Fault, Permanent
+from schemas.places import AGENT_PORT
+from schemas.sgx import ReportBody
+from workers.enclave import messages
+from workers.enclave.tee.channel import SecureChannel, accept
+from workers.enclave.tee.interface import Tee
+from workers.enclave.tee.judge import Judge
+
+HANDSHAKE_SECONDS: Final = 20.0
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One app enclave at the other end of an attested channel."""
+
+    peer: ReportBody
+    channel: SecureChannel
+
+
+class Sessions:
+    """Listens for boot inits and hands each to the step that waits for it."""
+
+    def __init__(self, tee: Tee, judge: Judge) -> None:
+        self._tee = tee
+        self._judge = judge
+        self._waiting: dict[tuple[str, int], asyncio.Future[Session]] = {}
+        self._open: set[asyncio.StreamWriter] = set()
+
+    async def serve(self) -> None:
+        """Accept until cancelled."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", AGENT_PORT, limit=1 << 20)
+        try:
+            await server.serve_forever()
+        finally:
+            for writer in tuple(self._open):
+                writer.close()
+
+    async def wait(self, container: str, attempt: int) -> Session:
+        """The session of that container's boot init; the caller's deadline bounds the wait."""
+        return await asyncio.shield(self._future(container, attempt))
+
+    def forget(self, container: str, attempt: int) -> None:
+        """Nobody waits any more."""
+        self._waiting.pop((container, attempt), None)
+
+    def _future(self, container: str, attempt: int) -> asyncio.Future[Session]:
+        key = (container, attempt)
+        if key not in self._waiting:
+            self._waiting[key] = asyncio.get_running_loop().create_future()
+        return self._waiting[key]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                channel = await accept(reader, writer, self._tee, self._judge)
+                hello = messages.unpack(await channel.receive(), "hello")
+            container, attempt = str(hello.get("container")), hello.get("attempt")
+            waiting = self._future(container, attempt if isinstance(attempt, int) else 0)
+            if waiting.done():
+                await channel.send(messages.pack("refused", code="E-CONFIG-005", message="this container was served"))
+                return
+            waiting.set_result(Session(channel.peer, channel))
+            await _until_closed(reader)
+        except Permanent as fault:
+            await _log.awarning("app enclave refused", diagnosis=fault.diagnostics())
+            # Garbage from the pod's network stops nobody; an enclave of another measurement is the host's doing.
+            if fault.code is Code.CONFIG_APP_MEASUREMENT:
+                self._fail_waiting(fault)
+        except (Fault, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            await _log.awarning("app enclave lost", error=type(error).__name__)
+        finally:
+            self._open.discard(writer)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    def _fail_waiting(self, fault: Permanent) -> None:
+        """An enclave that may not be served did not get to say which container it is; the only one awaited, if one."""
+        unserved = [future for future in self._waiting.values() if not future.done()]
+        if len(unserved) == 1:
+            unserved[0].set_exception(fault)
+
+
+async def _until_closed(reader: asyncio.StreamReader) -> None:
+    """Keep the connection; the step that was handed the session reads from it."""
+    while not reader.at_eof():
+        await asyncio.sleep(0.5)

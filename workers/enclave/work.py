@@ -1,0 +1,49 @@
+"""What the agent keeps in enclave memory between a container's steps: its image, its store, its key.
+
+Zone: enclave. May import: `workers.enclave`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from workers.enclave.image.pull import ImagePlan
+from workers.enclave.rootfs.sealing import Sealed, SealingWriter
+
+
+@dataclass(slots=True)
+class ContainerWork:
+    """One container's. `plan` is admitted; `writer` is open until the store is sealed; `delivered` is one-shot."""
+
+    plan: ImagePlan
+    writer: SealingWriter
+    sealed: Sealed | None = None
+    delivered: bool = False
+
+    def wipe(self) -> None:
+        """Forget the store's key, and the partial store if there is one."""
+        self.writer.abort()
+        if self.sealed is not None:
+            self.sealed.key.wipe()
+
+
+@dataclass(slots=True)
+class Works:
+    """All containers' works of this pod."""
+
+    _works: dict[str, ContainerWork] = field(default_factory=dict)
+
+    def put(self, container: str, work: ContainerWork) -> None:
+        """Replaces, and wipes, what an earlier attempt left."""
+        self.drop(container)
+        self._works[container] = work
+
+    def get(self, container: str) -> ContainerWork | None:
+        """None when its image was not decrypted by this agent."""
+        return self._works.get(container)
+
+    def drop(self, container: str) -> None:
+        """Wipe and forget."""
+        work = self._works.pop(container, None)
+        if work is not None:
+            work.wipe()
