@@ -107,7 +107,7 @@ class Worker:
             return StepFailed.of(name, fault.diagnosis)
         except TimeoutError:
             return StepFailed.of(name, _too_late(command, left))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told as what it is, a defect
             await _log.aexception("defect", pod=command.pod, step=name)
             return StepFailed.of(name, _defect(name, error))
 

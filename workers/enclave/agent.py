@@ -2,8 +2,8 @@
 
 Zone: enclave. May import: `workers`, `orchestrator.{bus,faults,lifecycle}`, `schemas`.
 
-One agent a pod. It is told by the host which pod it is for, proves itself, and executes the pod's enclave-zone steps. It
-ends when the pod does, or when it cannot go on; its keys end with it.
+One agent a pod. It is told by the host which pod it is for, proves itself, and executes the pod's enclave-zone steps.
+It ends when the pod does, or when it cannot go on; its keys end with it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ async def serve(pod: Pod, init_data: InitData, tee: Tee) -> None:
     kbs = KbsClient(init_data.kbs_url, init_data.kbs_ca, tee, PROXY_URL, init_data.text)
     registry = Registry(ca_pem=init_data.registry_ca or None, proxy_url=PROXY_URL)
     policies = LaunchPolicies(kbs, init_data.launch_policy, debug=me.attributes.debug)
-    sessions = Sessions(tee, policies.judge)
+    sessions = Sessions(tee, policies)
     steps: dict[str, Step] = {
         "attest": Attest(tee, kbs, init_data, key),
         "decrypt_image": DecryptImage(kbs, registry, init_data, works),
@@ -81,9 +81,10 @@ def main() -> int:
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         with suppress(asyncio.CancelledError):
-            await serve(read_pod(), init_data_file.parse(Path(INIT_DATA).read_bytes()), SimulatedTee())
+            await serve(pod, init_data, SimulatedTee())
 
     try:
+        pod, init_data = read_pod(), init_data_file.parse(Path(INIT_DATA).read_bytes())
         asyncio.run(until_terminated())
     except Fault as fault:
         sys.stderr.write(fault.diagnostics() + "\n")

@@ -2,9 +2,9 @@
 
 Zone: enclave. May import: `orchestrator.faults`, the standard library.
 
-The file comes from the host, which cannot change it: its SHA-256 is the CONFIGID in every quote of this enclave, and the
-key broker gives nothing to a CONFIGID that the owner did not list. Format: CoCo init-data 0.1.0 (TOML), with one member
-of `[data]` ours:
+The file comes from the host, which cannot change it: its SHA-256 is the CONFIGID in every quote of this enclave, and
+the key broker gives nothing to a CONFIGID that the owner did not list. Format: CoCo init-data 0.1.0 (TOML), with one
+member of `[data]` ours:
 
     version = "0.1.0"
     algorithm = "sha256"

@@ -26,7 +26,7 @@ def pack(type_: str, **members: Any) -> bytes:
 
 
 def unpack(raw: bytes, *expected: str) -> dict[str, Any]:
-    """The message, if it is one of the `expected` types. Raises Permanent: CONFIG_LOCAL_ATTESTATION, or what it tells."""
+    """The message, if of an `expected` type. Raises Permanent(CONFIG_LOCAL_ATTESTATION), or the fault it tells."""
     try:
         message = json.loads(raw)
         type_ = message["type"]

@@ -19,9 +19,9 @@ from orchestrator.faults import Code, Fault, Permanent
 from schemas.places import AGENT_PORT
 from schemas.sgx import ReportBody
 from workers.enclave import messages
+from workers.enclave.policy_cache import LaunchPolicies
 from workers.enclave.tee.channel import SecureChannel, accept
 from workers.enclave.tee.interface import Tee
-from workers.enclave.tee.judge import Judge
 
 HANDSHAKE_SECONDS: Final = 20.0
 _log = structlog.get_logger()
@@ -38,9 +38,9 @@ class Session:
 class Sessions:
     """Listens for boot inits and hands each to the step that waits for it."""
 
-    def __init__(self, tee: Tee, judge: Judge) -> None:
+    def __init__(self, tee: Tee, policies: LaunchPolicies) -> None:
         self._tee = tee
-        self._judge = judge
+        self._policies = policies
         self._waiting: dict[tuple[str, int], asyncio.Future[Session]] = {}
         self._open: set[asyncio.StreamWriter] = set()
 
@@ -71,7 +71,8 @@ class Sessions:
         self._open.add(writer)
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
-                channel = await accept(reader, writer, self._tee, self._judge)
+                await self._policies.get()
+                channel = await accept(reader, writer, self._tee, self._policies.judge)
                 hello = messages.unpack(await channel.receive(), "hello")
             container, attempt = str(hello.get("container")), hello.get("attempt")
             waiting = self._future(container, attempt if isinstance(attempt, int) else 0)
@@ -102,5 +103,5 @@ class Sessions:
 
 async def _until_closed(reader: asyncio.StreamReader) -> None:
     """Keep the connection; the step that was handed the session reads from it."""
-    while not reader.at_eof():
+    while not reader.at_eof():  # noqa: ASYNC110 - the stream is the step's, which alone may wait on it
         await asyncio.sleep(0.5)

@@ -1,4 +1,4 @@
-"""The two doors of a pod: how its agent, in a network that may reach nothing, reaches the bus, the registry and the KBS.
+"""The two doors of a pod: how an agent whose network reaches nothing reaches the bus, the registry and the KBS.
 
 Zone: host. May import: `workers.host.{netns,relay}`, `orchestrator.faults`, `schemas`, h11, the standard library.
 

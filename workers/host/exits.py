@@ -2,8 +2,8 @@
 
 Zone: host. May import: `workers.host.runc`, `orchestrator.{bus,events,faults,launch}`.
 
-A container that ended is found by its exit file, whoever was alive when it ended. The fact's condition (this exit is not
-known yet) makes it single; the file goes when the container is torn down.
+A container that ended is found by its exit file, whoever was alive when it ended. The fact's condition (this exit is
+not known yet) makes it single; the file goes when the container is torn down.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sockets in another network namespace.
 
-Zone: host. May import: the standard library. Source: setns(2), network_namespaces(7): a socket stays in the namespace in
-which it was made, whoever uses it.
+Zone: host. May import: the standard library. Source: setns(2), network_namespaces(7): a socket stays in the namespace
+in which it was made, whoever uses it.
 """
 
 from __future__ import annotations

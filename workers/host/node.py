@@ -13,7 +13,7 @@ Zone: host. May import: `orchestrator.{bus,faults}`, the standard library.
     ca = "/etc/enclave-cc/bus-ca.pem"
     [credentials]                         # NATS credentials files, one a role
     worker = "..."  shim = "..."
-    signing_seed = "..."                  # the account's signing key: makes a user for each pod's agent
+    signing_seed = "..."                  # the account's scoped signing key: makes a user for each pod's agent
     [enclave]
     agent_bundle = "..."  boot_bundle = "..."  libos = "sim"  socket = "..."  control = "..."  debug = false
     init_data = "..."                     # the owner's init-data TOML for this node's pods
@@ -67,7 +67,9 @@ class Node:
         """How `role` ("worker", "shim") enters the bus."""
         if role not in self.credentials:
             raise _invalid(f"credentials.{role}", "nothing")
-        return Credentials(self.bus_url, self.bus_ca.read_text(), file=str(self.credentials[role]))
+        return Credentials(
+            self.bus_url, self.bus_ca.read_text(), file=str(self.credentials[role]), inbox=f"_INBOX_{role}"
+        )
 
     def pod_dir(self, pod: str) -> Path:
         """Where a pod's small run-time files lie; gone with the pod."""

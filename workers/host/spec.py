@@ -2,8 +2,8 @@
 
 Zone: host. May import: `workers.host.libos.backend`, the standard library. Source: OCI runtime specification 1.0.2.
 
-What is here is the host's part only: a read-only measured root, namespaces, cgroup and devices. What the workload may do
-is decided inside the app enclave, where boot init builds its process under the owner's policy.
+What is here is the host's part only: a read-only measured root, namespaces, cgroup and devices. What the workload may
+do is decided inside the app enclave, where boot init builds its process under the owner's policy.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Zone: host. May import: `workers.host`, `orchestrator.{events,faults,launch}`.
 
-The container proposed by the CRI is not run: its process goes to the agent as a proposal, its mounts are offered to boot
-init at places of their own, and only what the owner's policy admits is used from there.
+The container proposed by the CRI is not run: its process goes to the agent as a proposal, its mounts are offered to
+boot init at places of their own, and only what the owner's policy admits is used from there.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from workers.enclave.tee.secrets import harden
 from workers.enclave.tee.sim import SimulatedTee
 
 RUN: Final = Path("/run/enclave-cc/boot")
+GRACE_SECONDS: Final = 2.0
 FAILED: Final = 125
 """Exit status when the workload never ran, as container engines use it."""
 
@@ -44,21 +45,31 @@ def main() -> int:
         judge = OnlyMeasurements(frozenset({agent}), allow_debug=debug)
         conversation = Conversation.open(tee, judge)
     except Fault as fault:
-        sys.stderr.write(fault.diagnostics() + "\n")
-        return FAILED
+        return _give_up(fault)
     try:
         configuration = conversation.configuration()
         conversation.accept()
         return _boot(configuration, conversation, born)
     except Fault as fault:
-        sys.stderr.write(fault.diagnostics() + "\n")
         conversation.failed(fault)
+        return _give_up(fault)
     except OSError as error:
-        fault = Permanent(
-            Code.BOOT_STORE, "the enclave's own files failed", got=f"{type(error).__name__} {error.errno}"
+        broken = Permanent(
+            Code.BOOT_STORE,
+            "a file or mount of the app enclave's own failed",
+            expected="a writable /run and a kernel with FUSE, EROFS and overlayfs",
+            got=f"{type(error).__name__} {error.errno}",
+            advice="see the kernel's log",
         )
-        sys.stderr.write(fault.diagnostics() + "\n")
-        conversation.failed(fault)
+        conversation.failed(broken)
+        return _give_up(broken)
+
+
+def _give_up(fault: Fault) -> int:
+    sys.stderr.write(fault.diagnostics() + "\n")
+    sys.stderr.flush()
+    # The agent's account of this, which knows more, is to come before the host's, which sees only an exit.
+    time.sleep(GRACE_SECONDS)
     return FAILED
 
 
