@@ -12,6 +12,10 @@ Four mounts, all in one directory, so that nothing else of the container need be
 The tmpfs is made private first: no mount below it is ever seen by the host's namespace. The merged root has neither
 nosuid nor nodev nor noexec, because an unmodified image's set-id programs must work; what is beneath it has, and
 overlayfs asks only the flags of the mount in use.
+
+overlayfs does its work with the rights of the process that mounted it, whoever uses it later. So that process needs,
+beside CAP_SYS_ADMIN: DAC_OVERRIDE (its work directory has mode 0), and to copy up what images hold CHOWN, FOWNER,
+FSETID, SETFCAP and MKNOD. It may drop them all afterwards.
 """
 
 from __future__ import annotations
@@ -112,7 +116,7 @@ def _fault(step: str, refusal: OSError) -> Permanent:
         errno.ENOTBLK: "file-backed EROFS needs Linux 6.12 or later with CONFIG_EROFS_FS_BACKED_BY_FILE",
         errno.ENODEV: "the kernel needs CONFIG_EROFS_FS, CONFIG_OVERLAY_FS and CONFIG_TMPFS_XATTR",
         errno.EPERM: "the container needs CAP_SYS_ADMIN",
-        errno.EACCES: "the container needs CAP_SYS_ADMIN",
+        errno.EACCES: "the container needs CAP_DAC_OVERRIDE beside CAP_SYS_ADMIN",
         errno.EIO: "the sealed store failed a check: see its reports",
     }.get(number, "see the kernel's log for the reason")
     return Permanent(

@@ -19,7 +19,7 @@ MAX_XATTR_VALUE = 65535
 
 _LENGTH = re.compile(rb"[1-9][0-9]{0,7} ")
 _NUMBER = re.compile(rb"[0-9]{1,19}")
-_TIME = re.compile(rb"(-?)([0-9]{1,12})(?:\.([0-9]*))?")
+_TIME = re.compile(rb"(-?)([0-9]{1,15})(?:\.([0-9]*))?")
 
 
 @dataclass(frozen=True, slots=True)
