@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from deploy.kbs import owner
 from deploy.kbs.admin_client import AdminClient
@@ -71,7 +71,7 @@ class Broker:
         self._thread: threading.Thread | None = None
         self.url = ""
 
-    def __enter__(self) -> Broker:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -11,7 +11,7 @@ import ssl
 import threading
 from enum import Enum, auto
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import urllib3
 from cryptography import x509
@@ -84,7 +84,7 @@ class LyingKbs:
         self._server = _Server(self, context)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
-    def __enter__(self) -> LyingKbs:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -175,12 +175,13 @@ class _Server(ThreadingHTTPServer):
         self.front = front
         self.context = context
 
-    def finish_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:
+    def finish_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
         """The TLS handshake happens here, in the connection's own thread."""
+        assert not isinstance(request, tuple)
         with self.context.wrap_socket(request, server_side=True) as secured:
             super().finish_request(secured, client_address)
 
-    def handle_error(self, _request: object, _client_address: object) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up on a liar is no error."""
 
 
