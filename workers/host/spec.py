@@ -83,6 +83,8 @@ def boot(
         name = {"network": "net"}.get(kind, kind)
         spec["linux"]["namespaces"].append({"type": kind, "path": f"/proc/{sandbox_pid}/ns/{name}"})
     spec["linux"]["devices"].append(FUSE)
+    # crun wants to see a cgroup hierarchy even where it is told to leave cgroups alone; an empty one will do.
+    spec["mounts"].append(_kernel_mount("/sys/fs/cgroup", "tmpfs", "nosuid", "noexec", "nodev", "ro", "size=4k"))
     resources = {k: v for k, v in linux.get("resources", {}).items() if k != "devices"}
     spec["linux"]["resources"] |= resources
     spec["linux"]["resources"]["devices"].append(
