@@ -1,0 +1,132 @@
+"""Building a bundle: closure, bytecode, entry, image; cached by content.
+
+Zone: owner. May import: `deploy.payload`, `workers.host.libos` (entry, measurement), `schemas.places`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from deploy.payload import bytecode, closure, erofs
+from deploy.payload.closure import HOME, PROJECT, PYTHON, Closure
+from deploy.payload.roles import AGENT, BOOT, ENVIRONMENT, MOUNT_POINTS, Role
+from deploy.payload.tree import File, Tree
+from schemas.places import AGENT_MEASUREMENT
+from workers.host.libos.entry import ENTRY_PATH
+from workers.host.libos.sim.measurement import Measurement, measure_image
+
+CACHE: Final = Path("/var/cache/enclave-cc/payload")
+
+_MAIN: Final = """import gc
+import sys
+gc.disable()
+from {module} import main
+gc.freeze()
+gc.enable()
+sys.exit(main())
+"""
+"""What is imported stays: looking through it for garbage took a tenth of the start."""
+_STATIC: Final = {
+    "etc/hosts": b"127.0.0.1 localhost\n",
+    "etc/nsswitch.conf": b"hosts: files dns\n",
+    "etc/passwd": b"root:x:0:0:root:/:/usr/sbin/nologin\n",
+    "etc/group": b"root:x:0:\n",
+}
+"""What glibc and Python look up; without nsswitch.conf a name would be asked of the network before this file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A bundle's image, and what it measures to."""
+
+    role: str
+    image: Path
+    measurement: Measurement
+
+    @property
+    def mrenclave(self) -> str:
+        """Lower-case hex, as policies and reference values name it."""
+        return self.measurement.mrenclave.hex()
+
+
+def build_bundle(role: Role, out: Path) -> Built:
+    """Write the role's image to `out`. Immediate when no file that went into it has changed.
+
+    The boot bundle names the one agent it talks to by its measurement, so it is built after that agent.
+    """
+    extra: dict[str, File] = {}
+    if role.name == BOOT.name:
+        agent = build_bundle(AGENT, out.with_name(f"{AGENT.name}.erofs"))
+        extra[AGENT_MEASUREMENT.lstrip("/")] = File(content=f"{agent.mrenclave}\n".encode())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    image = _cached(role, extra)
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.copyfile(image, partial)
+    partial.rename(out)
+    return Built(role.name, out, measure_image(out))
+
+
+def tree_of(role: Role, found: Closure, extra: dict[str, File]) -> Tree:
+    """Everything of the bundle at its place."""
+    compiled = bytecode.compile_all(PYTHON, {**found.sources, **_main_module(role)})
+    entry = {"argv": [f"/{_python()}", "-I", "-B", "-S", f"/{HOME}"], "cwd": "/", "env": ENVIRONMENT}
+    static = {path: File(content=body) for path, body in _STATIC.items()}
+    manifest = {ENTRY_PATH.lstrip("/"): File(content=json.dumps(entry, sort_keys=True, indent=1).encode() + b"\n")}
+    return Tree({**found.files, **compiled, **static, **manifest, **extra}, found.links, (*MOUNT_POINTS, "usr/sbin"))
+
+
+def _main_module(role: Role) -> dict[str, Path]:
+    """`__main__` of /opt/enclave-cc, kept beside the cache: bytecode is made from files."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    main = CACHE / f"main-{hashlib.sha256(role.module.encode()).hexdigest()[:16]}.py"
+    main.write_text(_MAIN.format(module=role.module))
+    return {f"{HOME}/__main__.py": main}
+
+
+def _python() -> str:
+    return str(PYTHON).lstrip("/")
+
+
+def _cached(role: Role, extra: dict[str, File]) -> Path:
+    """The image in the cache: by the state of every file that went into it, else by the digest of the tree."""
+    index = CACHE / f"{role.name}-{_recipe(role, extra)}.json"
+    if (known := _known(index)) is not None:
+        return known
+    found = closure.trace(role)
+    tree = tree_of(role, found, extra)
+    image = CACHE / f"{role.name}-{tree.digest()[:32]}.erofs"
+    if not image.exists():
+        erofs.write(tree, image)
+    inputs = {str(path) for path in found.sources.values()}
+    inputs |= {str(file.source) for file in found.files.values() if file.source}
+    states = {path: _state(Path(path)) for path in sorted(inputs)}
+    index.write_text(json.dumps({"image": str(image), "inputs": states}))
+    return image
+
+
+def _known(index: Path) -> Path | None:
+    """The image of an index whose every input file is as it was."""
+    try:
+        document = json.loads(index.read_text())
+        image = Path(document["image"])
+        unchanged = all(_state(Path(path)) == state for path, state in document["inputs"].items())
+    except (OSError, ValueError, KeyError):
+        return None
+    return image if unchanged and image.exists() else None
+
+
+def _recipe(role: Role, extra: dict[str, File]) -> str:
+    """The role, what is added, the project's place, and this package's own code."""
+    own = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    added = sorted((path, file.digest()) for path, file in extra.items())
+    return hashlib.sha256(repr((role, added, str(PROJECT), own)).encode()).hexdigest()[:16]
+
+
+def _state(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino]

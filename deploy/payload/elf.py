@@ -1,0 +1,40 @@
+"""The shared libraries that ELF files need, as the dynamic loader of this machine finds them.
+
+Zone: owner. May import: `deploy.payload.tree`, the standard library; runs ldd.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from orchestrator.faults import Code, Permanent
+
+_MAGIC: Final = b"\x7fELF"
+_LINE: Final = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
+
+
+def is_elf(path: Path) -> bool:
+    """Whether the file is an ELF object."""
+    with path.open("rb") as file:
+        return file.read(4) == _MAGIC
+
+
+def libraries(objects: Iterable[Path]) -> set[Path]:
+    """The paths of all libraries that `objects` load, the loader among them. Raises Permanent(NOT_FOUND)."""
+    needed: set[Path] = set()
+    for path in sorted(set(objects)):
+        listed = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False, timeout=60)
+        if "not found" in listed.stdout:
+            raise Permanent(
+                Code.NOT_FOUND,
+                f"{path} needs a library that this machine lacks",
+                expected="every library of a bundle's programs",
+                got=listed.stdout.strip()[-500:],
+                advice="sh deploy/setup.sh installs them",
+            )
+        needed |= {Path(found) for found in _LINE.findall(listed.stdout)}
+    return needed
