@@ -7,6 +7,7 @@ Zone: whichever its subcommand's is. May import: anything; imports a subcommand 
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from typing import Final
 
@@ -17,6 +18,7 @@ from orchestrator.faults import Fault, Temporary
 
 SUBCOMMANDS: Final = {
     "local": ("deploy.local.commands:local", "One machine's whole stack: up, down, status."),
+    "kbs": ("deploy.kbs.cli:kbs", "The owner's key broker: init, serve, resources, policies, reference values."),
     "payload": ("deploy.payload.commands:payload", "The agent's and boot init's bundles: build, inspect."),
 }
 """Name: (module and attribute, the line that `--help` shows). In the order of `--help`."""
@@ -72,6 +74,8 @@ def completion(shell: str) -> None:
 
 def main() -> None:
     """Run; a fault prints its diagnosis and exits 1, or 75 when trying again may help."""
+    # asyncio warns at every TLS connection that the bus client closes in its own way.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     try:
         enclave_cc(prog_name="enclave-cc")
     except Fault as fault:

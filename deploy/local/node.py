@@ -8,11 +8,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from deploy.local.layout import Layout
 
 NODE: Final = "local"
+
+
+def agent_bundle(layout: Layout) -> Path:
+    """The image that this node's agents are made from."""
+    return layout.root / "payload/agent.erofs"
+
+
+def boot_bundle(layout: Layout) -> Path:
+    """The image that this node's app enclaves are made from."""
+    return layout.root / "payload/boot.erofs"
 
 
 def configuration(layout: Layout) -> str:
@@ -27,11 +38,11 @@ def configuration(layout: Layout) -> str:
     credentials = {
         "worker": layout.credentials("worker"),
         "shim": layout.credentials("shim"),
-        "signing_seed": layout.root / "bus/agents.json",
+        "agent_signer": layout.root / "bus/agents.json",
     }
     enclave = {
-        "agent_bundle": layout.root / "payload/agent.erofs",
-        "boot_bundle": layout.root / "payload/boot.erofs",
+        "agent_bundle": agent_bundle(layout),
+        "boot_bundle": boot_bundle(layout),
         "libos": "sim",
         "socket": layout.cpu,
         "control": layout.cpu_control,

@@ -25,11 +25,13 @@ MARK: Final = "ENCLAVE_CC_STACK"
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One supervised process. `ready` asks once, quickly, without raising. Times in seconds."""
+    """One supervised process. `ready` asks once, quickly, without raising; None for one that serves nobody directly,
+    which is ready when it has stayed up for a second. Times in seconds.
+    """
 
     name: str
     command: tuple[str, ...]
-    ready: Callable[[], bool]
+    ready: Callable[[], bool] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     ready_within: float = 30
     stops_within: int = 10
@@ -50,6 +52,23 @@ def all_programs(layout: Layout) -> list[Program]:
             ("docker-registry", "serve", str(root / "registry.yml")),
             listening(layout.ports.registry),
         ),
+        Program(
+            "cpu",
+            (python, "-m", "workers.host.libos.sim", "--state", str(root / "cpu"))
+            + ("--socket", str(layout.cpu), "--control", str(layout.cpu_control)),
+            serving(layout.cpu_control),
+        ),
+        Program(
+            "kbs",
+            (python, "-m", "deploy.cli", "kbs", "--home", str(root / "owner"), "serve"),
+            listening(layout.ports.kbs),
+        ),
+        Program(
+            "orchestrator",
+            (python, "-m", "orchestrator", "--bus", layout.bus_url, "--ca", str(layout.ca))
+            + ("--credentials", str(layout.credentials("orchestrator"))),
+        ),
+        Program("worker", (python, "-m", "workers.host"), environment=node),
         Program(
             "snapshotter",
             (python, "-m", "workers.host.snapshotter", "--root", str(root / "snapshots"))

@@ -123,8 +123,9 @@ class Residue:
 
     def _delete_containers(self) -> None:
         """Ask runc first: it knows what it made."""
-        for state in self.layout.run.glob("**/state.json"):
-            folder = state.parent
+        for folder in _walk(self.layout.run):
+            if not (folder / "state.json").is_file():
+                continue
             _quietly("runc", "--root", str(folder.parent), "delete", "--force", folder.name)
 
     def _kill(self) -> None:
@@ -161,8 +162,15 @@ class Residue:
 
 def of(layout: Layout) -> Residue:
     """The traces of a stack; call while its folders are there, for they know its containers."""
-    names = {name for folder in (layout.run, layout.root) for _, folders, _ in os.walk(folder) for name in folders}
-    return Residue(layout, frozenset(name for name in names if _CONTAINER_ID.fullmatch(name)))
+    known = {identity for folder in _walk(layout.run) for identity in _CONTAINER_ID.findall(folder.name)}
+    return Residue(layout, frozenset(known))
+
+
+def _walk(top: Path) -> Iterator[Path]:
+    """Every folder of a run folder, but not what containers see as their root."""
+    for folder, names, _ in os.walk(top):
+        names[:] = [name for name in names if name != "rootfs" and not (Path(folder) / name).is_mount()]
+        yield Path(folder)
 
 
 def _pids() -> list[int]:

@@ -1,6 +1,6 @@
 """A stack: make it, start it in order, tell how it is, stop it and prove that nothing is left.
 
-Zone: host. May import: all of `deploy.local`, `orchestrator.{bus,faults}`.
+Zone: host. May import: all of `deploy.local`, `deploy.payload`, `orchestrator.{bus,faults}`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +29,11 @@ from deploy.local import (
     supervision,
 )
 from deploy.local.layout import Layout
+from deploy.local.owner import Owner
 from deploy.local.programs import MARK, Program
 from deploy.local.supervision import ProcessState, Supervisor
+from deploy.payload.bundle import build_bundle
+from deploy.payload.roles import BOOT
 from orchestrator.bus import Credentials, connect, ensure_streams
 from orchestrator.faults import Code, Permanent, Temporary
 
@@ -81,6 +85,8 @@ class Stack:
         (where.root / "registry.yml").write_text(registry.configuration(where, files["registry"]))
         containerd.write(where)
         where.node_config.write_text(node.configuration(where))
+        build_bundle(BOOT, node.boot_bundle(where))
+        Owner(where).create()
         where.save()
         return cls(where)
 
@@ -102,9 +108,14 @@ class Stack:
         for program in self._programs:
             began = time.monotonic()
             self.supervisor.start(program.name)
-            self._wait_until_ready(program)
-            self._after(program)
-            say(f"{program.name} is ready ({time.monotonic() - began:.1f} s)")
+            if program.ready is not None:
+                self._wait_until_ready(program, program.ready)
+                self._after(program)
+                say(f"{program.name} is ready ({time.monotonic() - began:.1f} s)")
+        for program in self._programs:
+            if program.ready is None:
+                self._wait_until_ready(program, partial(self._is_running, program.name))
+                say(f"{program.name} runs")
 
     def status(self) -> list[Status]:
         """Every process in the order of starting. Raises Temporary(RUNTIME) when the stack does not run."""
@@ -151,11 +162,15 @@ class Stack:
         }
 
     def _status(self, program: Program, state: ProcessState) -> Status:
-        return Status(program.name, state.state, state.pid, state.pid > 0 and program.ready())
+        ready = program.ready() if program.ready else state.state == "RUNNING"
+        return Status(program.name, state.state, state.pid, state.pid > 0 and ready)
 
-    def _wait_until_ready(self, program: Program) -> None:
+    def _is_running(self, name: str) -> bool:
+        return any(state.name == name and state.state == "RUNNING" for state in self.supervisor.states())
+
+    def _wait_until_ready(self, program: Program, ready: Callable[[], bool]) -> None:
         ends = time.monotonic() + program.ready_within
-        while not program.ready():
+        while not ready():
             state = next((s.state for s in self.supervisor.states() if s.name == program.name), "UNKNOWN")
             if state in BROKEN or time.monotonic() > ends:
                 raise self._not_ready(program, state)
