@@ -36,9 +36,11 @@ def main() -> None:
         "pid": os.getpid(),
         "mounts": below_run(),
         "text": (root / "etc" / "motd").read_text(),
-        "program": subprocess.run(["chroot", root, "/bin/probe", "-u"], capture_output=True, text=True).stdout,
+        "program": subprocess.run(
+            ["chroot", root, "/bin/probe", "-u"], capture_output=True, text=True, check=True
+        ).stdout,
         "stranger": subprocess.run(
-            ["chroot", "--userspec=65534:65534", root, "/bin/probe", "-u"], capture_output=True, text=True
+            ["chroot", "--userspec=65534:65534", root, "/bin/probe", "-u"], capture_output=True, text=True, check=True
         ).stdout,
     }
     (root / "etc" / "motd").write_text("changed in memory\n")

@@ -4,6 +4,8 @@ Nothing here knows how our reader, merge or image work: a layer is written by th
 lstat, readlink, listxattr and read.
 """
 
+# ruff: noqa: PTH115, PTH118 - names are bytes here, which pathlib does not hold
+
 from __future__ import annotations
 
 import hashlib
@@ -118,7 +120,7 @@ def write_image(path: Path, *layers: bytes) -> Path:
         for layer in layers:
             builder.add_layer(io.BytesIO(layer))
         builder.finish()
-    check = subprocess.run(["fsck.erofs", "--extract", path], capture_output=True, text=True)
+    check = subprocess.run(["fsck.erofs", "--extract", path], capture_output=True, text=True, check=False)
     assert check.returncode == 0, check.stderr
     return path
 
@@ -137,6 +139,17 @@ def mounted(image: Path, at: Path) -> Iterator[Path]:
 def extracted(layer: bytes, at: Path) -> Path:
     """`layer` as GNU tar extracts it: the reference for what an archive means."""
     at.mkdir(exist_ok=True)
-    command = ["tar", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--same-owner", "-xpf", "-", "-C", at]
+    command = [
+        "tar",
+        "--delay-directory-restore",
+        "--xattrs",
+        "--xattrs-include=*",
+        "--numeric-owner",
+        "--same-owner",
+        "-xpf",
+        "-",
+        "-C",
+        at,
+    ]
     subprocess.run(command, input=layer, check=True, capture_output=True)
     return at

@@ -91,9 +91,11 @@ def run(bundle: Path, repository: Path, *arguments: str, key: bytes) -> dict[str
     state = ["runc", "--root", str(bundle / "state")]
     name = f"sealed-root-{uuid.uuid4().hex[:12]}"
     try:
-        done = subprocess.run([*state, "run", "-b", str(bundle), name], input=key, capture_output=True, timeout=60)
+        done = subprocess.run(
+            [*state, "run", "-b", str(bundle), name], input=key, capture_output=True, timeout=60, check=False
+        )
     finally:
-        subprocess.run([*state, "delete", "--force", name], capture_output=True)
+        subprocess.run([*state, "delete", "--force", name], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     answer: dict[str, object] = json.loads(done.stdout)
     return answer

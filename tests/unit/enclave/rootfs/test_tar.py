@@ -154,7 +154,11 @@ def test_the_stream_is_read_to_its_end_so_that_its_digest_covers_everything() ->
 
 @pytest.mark.parametrize("step", [1, 7, 511, 512, 513])
 def test_pieces_of_any_size_make_the_same_entries(step: int) -> None:
-    layer = archive(Item(b"n" * 200 + b"/" + b"n" * 100, content=b"x" * 1234), Item(b"l", SYMLINK, link=b"t"), Item(b"z", content=b"z"))
+    layer = archive(
+        Item(b"n" * 200 + b"/" + b"n" * 100, content=b"x" * 1234),
+        Item(b"l", SYMLINK, link=b"t"),
+        Item(b"z", content=b"z"),
+    )
     assert read(layer, step) == read(layer)
 
 
