@@ -32,11 +32,15 @@ STOPPED_WITHIN = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What differs between tests. `registry` is host:port; `environment` reaches containerd and so every shim."""
+    """What differs between tests. `registry` is host:port; `environment` reaches containerd and so every shim.
+
+    `pod` is for shims that shall reach their pod otherwise than by the bus: `module:class`.
+    """
 
     registry: str = ""
     registry_ca: Path | None = None
     snapshotter: bool = True
+    pod: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -163,7 +167,9 @@ class Containerd:
         binaries = self.root / "bin"
         binaries.mkdir()
         shim = binaries / "containerd-shim-enclave-cc-v2"
-        shim.write_text(_SHIM.format(python=sys.executable, repository=REPOSITORY))
+        module, _, name = self.settings.pod.partition(":")
+        imported = f"from {module} import {name} as make_pod" if module else "make_pod = None"
+        shim.write_text(_SHIM.format(python=sys.executable, repository=str(REPOSITORY), pod=imported))
         shim.chmod(0o755)
         registry = ""
         if self.settings.registry_ca is not None:
@@ -217,11 +223,11 @@ _CNI = """{{
 """
 
 _SHIM = """#!{python} -IS
-import site, sys
-site.addsitedir({repository!r} + "/.venv/lib/python3.11/site-packages")
-sys.path.insert(0, {repository!r})
+import sys
+sys.path[:0] = [{repository!r}, {repository!r} + "/.venv/lib/python3.11/site-packages"]
 from workers.host.shim.main import main
-main()
+{pod}
+main(make_pod)
 """
 
 _PROXY = """

@@ -1,0 +1,118 @@
+"""A pod without a bus: containers straight from conmon and runc, behind the shim's seam, for tests of the shim itself.
+
+There is no enclave: a container's root file system is the busybox directory that the environment names. A launch fails
+on demand: an image reference that ends in `:denied` is one whose signature nobody accepts, and a pod is not attested
+while the file `FAIL_ATTEST` exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from pathlib import Path
+
+from orchestrator.faults import Code, Permanent
+from workers.host.shim.pod import ContainerRequest, Exit, SandboxRequest, Streams
+
+ROOT = "ENCLAVE_CC_TEST_ROOTFS"
+RUN_DIR = "ENCLAVE_CC_TEST_RUN_DIR"
+FAIL_ATTEST = "fail-attest"
+LOOK = 0.02
+
+
+class RuncPod:
+    """See workers.host.shim.pod.Pod."""
+
+    def __init__(self, sandbox: str) -> None:
+        self._sandbox = sandbox
+        self._home = Path(os.environ[RUN_DIR])
+        self._exits = self._home / "exits"
+        self._exits.mkdir(parents=True, exist_ok=True)
+        self._requests: dict[str, ContainerRequest] = {}
+        self._removed: dict[str, Exit] = {}
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def request_sandbox(self, request: SandboxRequest) -> int:
+        return await self._run(self._sandbox, request.bundle, Streams())
+
+    async def attested(self) -> None:
+        if (self._home / FAIL_ATTEST).exists():
+            raise Permanent(
+                Code.ATTEST_NOT_LISTED,
+                "the key broker does not know this measurement",
+                expected="one of 2 listed",
+                got="00ff",
+                advice="list it",
+            )
+
+    async def request_container(self, request: ContainerRequest) -> None:
+        if request.image.endswith(":denied"):
+            raise Permanent(Code.SIGNATURE_MISSING, "the image is not signed", expected="a signature", got="none")
+        self._requests[request.id] = request
+
+    async def start_container(self, container: str) -> int:
+        request = self._requests[container]
+        root = Path(request.bundle) / "rootfs"
+        root.mkdir(exist_ok=True)
+        subprocess.run(["mount", "--bind", os.environ[ROOT], root], check=True)
+        return await self._run(container, request.bundle, request.streams)
+
+    async def exit_of(self, container: str) -> Exit:
+        id_ = container or self._sandbox
+        while (ended := self._ended(id_)) is None:
+            await asyncio.sleep(LOOK)
+        return ended
+
+    async def signal(self, container: str, number: int, *, everything: bool) -> None:
+        words = ["kill", *(["--all"] if everything else []), container or self._sandbox, str(number)]
+        done = await asyncio.to_thread(self._runc, *words)
+        if done.returncode:
+            raise Permanent(Code.NOT_FOUND, done.stderr)
+
+    async def remove(self, container: str, reason: str) -> None:
+        id_ = container or self._sandbox
+        await asyncio.to_thread(self._runc, "delete", "--force", id_)
+        if container not in self._requests and container:
+            self._removed[id_] = Exit(255, 0)
+
+    async def _run(self, id_: str, bundle: str, streams: Streams) -> int:
+        opened = [os.open(streams.stdin or os.devnull, os.O_RDONLY | os.O_NONBLOCK)]
+        opened += [os.open(path or os.devnull, os.O_RDWR) for path in (streams.stdout, streams.stderr)]
+        os.set_blocking(opened[0], True)
+        words = ["conmon", "--cid", id_, "--cuuid", id_, "--name", id_, "--runtime", "/usr/sbin/runc"]
+        words += ["--runtime-arg", f"--root={self._home}/runc", "--bundle", bundle, "--log-path", "passthrough"]
+        words += ["--container-pidfile", f"{bundle}/pid", "--exit-dir", str(self._exits)]
+        report, report_end = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *words,
+                stdin=opened[0],
+                stdout=opened[1],
+                stderr=opened[2],
+                pass_fds=(report_end,),
+                env={**os.environ, "_OCI_SYNCPIPE": str(report_end)},
+            )
+            await process.wait()
+        finally:
+            for descriptor in (*opened, report_end):
+                os.close(descriptor)
+        said = await asyncio.to_thread(os.read, report, 4096)
+        os.close(report)
+        assert b'"pid"' in said, said
+        started = await asyncio.to_thread(self._runc, "start", id_)
+        assert started.returncode == 0, started.stderr
+        return int(Path(bundle, "pid").read_text())
+
+    def _ended(self, id_: str) -> Exit | None:
+        path = self._exits / id_
+        try:
+            return Exit(int(path.read_text()), path.stat().st_mtime_ns)
+        except (OSError, ValueError):
+            return self._removed.get(id_)
+
+    def _runc(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = ["runc", f"--root={self._home}/runc", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)

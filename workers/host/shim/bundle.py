@@ -1,0 +1,74 @@
+"""What containerd's bundle says about a container: `config.json` and the annotations that the CRI writes into it.
+
+Peer: containerd pkg/cri/annotations; OCI runtime specification 1.0.2, config.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from orchestrator.faults import Code, Permanent
+
+_CRI: Final = "io.kubernetes.cri."
+INIT_DATA_ANNOTATION: Final = "enclave-cc/init-data-sha256"
+"""A pod's annotation; containerd passes it on where the runtime's `pod_annotations` admit it."""
+_MAX_CONFIG_BYTES: Final = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """One bundle. `sandbox_id` is the container's own id for a sandbox; `image` and `name` are empty there.
+
+    `process_sha256` is the hex SHA-256 of the proposed OCI process as canonical JSON (sorted keys, no spaces, UTF-8).
+    """
+
+    path: Path
+    is_sandbox: bool
+    sandbox_id: str
+    namespace: str
+    pod_name: str
+    pod_uid: str
+    name: str
+    image: str
+    process_sha256: str
+    init_data_sha256: str
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read `path`/config.json. Raises Permanent(RUNTIME) where it is not a bundle that the CRI made."""
+    try:
+        with (path / "config.json").open("rb") as file:
+            document = json.loads(file.read(_MAX_CONFIG_BYTES))
+        annotations = document.get("annotations") or {}
+        kind, sandbox = annotations[f"{_CRI}container-type"], annotations[f"{_CRI}sandbox-id"]
+        process = json.dumps(document["process"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise _not_of_a_pod(path, f"{type(error).__name__} while reading it") from error
+    if kind not in {"sandbox", "container"} or not isinstance(sandbox, str) or not sandbox:
+        raise _not_of_a_pod(path, f"container-type {kind!r}, sandbox-id {sandbox!r}")
+    return Bundle(
+        path=path,
+        is_sandbox=kind == "sandbox",
+        sandbox_id=sandbox,
+        namespace=annotations.get(f"{_CRI}sandbox-namespace", ""),
+        pod_name=annotations.get(f"{_CRI}sandbox-name", ""),
+        pod_uid=annotations.get(f"{_CRI}sandbox-uid", ""),
+        name=annotations.get(f"{_CRI}container-name", ""),
+        image=annotations.get(f"{_CRI}image-name", ""),
+        process_sha256=hashlib.sha256(process.encode()).hexdigest(),
+        init_data_sha256=annotations.get(INIT_DATA_ANNOTATION, ""),
+    )
+
+
+def _not_of_a_pod(path: Path, got: str) -> Permanent:
+    return Permanent(
+        Code.RUNTIME,
+        "only containers of Kubernetes pods run in enclaves",
+        expected=f"{path}/config.json with the CRI's container-type and sandbox-id annotations",
+        got=got,
+        advice="create it through the CRI (a kubelet, crictl), not with ctr or docker",
+    )

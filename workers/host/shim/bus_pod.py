@@ -1,0 +1,235 @@
+"""A pod over the bus: requests are appended to its history, answers are read from it.
+
+One task (`run`) follows the history and folds it; whoever waits looks at the launch each time that something came.
+Asking is idempotent by the condition of the append: what the history already says is not said again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from google.protobuf.message import DecodeError
+
+from orchestrator import launch as launches
+from orchestrator.bus import Bus, Histories, connect, subjects
+from orchestrator.events import Body, ContainerRequested, Fact, PodRequested, StartRequested, StopRequested
+from orchestrator.faults import Code, Fault, Permanent, Temporary
+from orchestrator.fold import apply
+from orchestrator.launch import Launch, Progress
+from orchestrator.lifecycle import State, Zone
+from schemas import commands_pb2
+from workers.host.node import Node
+from workers.host.shim.pod import ContainerRequest, Exit, SandboxRequest
+
+NEVER_RAN: Final = 255
+"""Exit status of a container that was removed before it had a process."""
+_SIGNAL_SECONDS: Final = 15.0
+_INBOX: Final = "_INBOX_shim"
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    node: Node
+    bus: Bus
+    histories: Histories
+
+
+class BusPod:
+    """See `pod.Pod`. Nothing works, and everything waits, until `run` runs."""
+
+    def __init__(self, sandbox: str, load: Callable[[], Node]) -> None:
+        """`sandbox` is the pod's id; `load` reads the node's configuration, when `run` needs it."""
+        self._sandbox = sandbox
+        self._load = load
+        self._connection: asyncio.Future[_Connection] = asyncio.get_running_loop().create_future()
+        self._launch = launches.new(sandbox)
+        self._broken: Fault | None = None
+        self._news = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Connect, then follow the history until cancelled. A fault is what every call is then answered with."""
+        try:
+            node = self._load()
+            credentials = replace(node.credentials_of("shim"), inbox=_INBOX)
+            async with await connect(credentials, f"shim/{node.name}/{self._sandbox[:12]}") as bus:
+                histories = Histories(bus)
+                self._connection.set_result(_Connection(node, bus, histories))
+                async for recorded in histories.follow(self._sandbox):
+                    await self._know(apply(self._launch, recorded))
+        except Fault as fault:
+            async with self._news:
+                self._broken = fault
+                self._news.notify_all()
+            if not self._connection.done():
+                self._connection.set_exception(fault)
+                self._connection.exception()
+
+    async def request_sandbox(self, request: SandboxRequest) -> int:
+        """See `Pod`."""
+        node = (await self._connected()).node
+        body = PodRequested(
+            node=node.name,
+            namespace=request.namespace,
+            name=request.name,
+            uid=request.uid,
+            bundle=request.bundle,
+            init_data_sha256=request.init_data_sha256,
+        )
+        await self._append(body, "", lambda launch: launch.requested is None)
+        return await self._until(_sandbox_pid)
+
+    async def attested(self) -> None:
+        """See `Pod`."""
+        await self._until(_is_attested)
+
+    async def request_container(self, request: ContainerRequest) -> None:
+        """See `Pod`."""
+        body = ContainerRequested(
+            image=request.image,
+            bundle=request.bundle,
+            stdin=request.streams.stdin,
+            stdout=request.streams.stdout,
+            stderr=request.streams.stderr,
+            terminal=request.streams.terminal,
+            name=request.name,
+            process_sha256=request.process_sha256,
+        )
+        await self._append(body, request.id, lambda launch: request.id not in launch.containers)
+        await self._until(lambda launch: _is_sealed(launch, request.id))
+
+    async def start_container(self, container: str) -> int:
+        """See `Pod`."""
+        await self._append(StartRequested(), container, lambda launch: _may_start(launch, container))
+        return await self._until(lambda launch: _workload_pid(launch, container))
+
+    async def exit_of(self, container: str) -> Exit:
+        """See `Pod`."""
+        return await self._until(lambda launch: _exit(launch, container))
+
+    async def signal(self, container: str, number: int, *, everything: bool) -> None:
+        """See `Pod`."""
+        connection = await self._connected()
+        request = commands_pb2.SignalRequest(runc_id=container or self._sandbox, signal=number, all=everything)
+        subject = subjects.host_request(connection.node.name, "signal")
+        raw = await connection.bus.request(subject, request.SerializeToString(), _SIGNAL_SECONDS)
+        try:
+            reply = commands_pb2.SignalReply.FromString(raw)
+            code = Code(reply.code) if reply.code else None
+        except (DecodeError, ValueError):
+            code, reply = Code.INTERNAL, commands_pb2.SignalReply(message="the answer does not parse")
+        if code is not None:
+            raise Permanent(code, f"signal {number} was not sent", expected="a running container", got=reply.message)
+
+    async def remove(self, container: str, reason: str) -> None:
+        """See `Pod`."""
+        launch = await (await self._connected()).histories.launch(self._sandbox)
+        if launch.requested is None or (container and container not in launch.containers):
+            return
+        await self._append(StopRequested(reason), container, lambda now: _may_stop(now, container))
+        await self._until(lambda now: _is_gone(now, container) or None)
+
+    async def _connected(self) -> _Connection:
+        return await asyncio.shield(self._connection)
+
+    async def _append(self, body: Body, container: str, allowed: Callable[[Launch], bool]) -> None:
+        connection = await self._connected()
+        fact = Fact(self._sandbox, body, Zone.HOST, f"shim/{connection.node.name}", container=container)
+        await connection.histories.append(fact, allowed=allowed)
+
+    async def _know(self, launch: Launch) -> None:
+        async with self._news:
+            self._launch = launch
+            self._news.notify_all()
+
+    async def _until(self, look: Callable[[Launch], _Answer | None]) -> _Answer:
+        """The first answer that is not None, of the launch as it is now and after each fact that comes."""
+        async with self._news:
+            while True:
+                if self._broken is not None:
+                    raise self._broken
+                if (answer := look(self._launch)) is not None:
+                    return answer
+                await self._news.wait()
+
+
+# --- what is looked for in a launch: an answer, None for not yet, or a fault for never --------------------------------
+
+
+def _sandbox_pid(launch: Launch) -> int | None:
+    if launch.sandbox is not None:
+        return launch.sandbox.pid
+    _check(launch.progress)
+    return None
+
+
+def _is_attested(launch: Launch) -> bool | None:
+    _check(launch.progress)
+    return True if launch.attested is not None else None
+
+
+def _is_sealed(launch: Launch, id_: str) -> bool | None:
+    container = launch.containers.get(id_)
+    if container is not None:
+        _check(container.progress)
+        if container.sealed is not None:
+            return True
+    _check(launch.progress)
+    return None
+
+
+def _may_start(launch: Launch, id_: str) -> bool:
+    return id_ in launch.containers and not launch.containers[id_].start_requested_ns
+
+
+def _workload_pid(launch: Launch, id_: str) -> int | None:
+    container = launch.containers.get(id_)
+    if container is not None:
+        if container.booted is not None and container.started is not None:
+            return container.started.pid
+        _check(container.progress)
+    _check(launch.progress)
+    return None
+
+
+def _exit(launch: Launch, id_: str) -> Exit | None:
+    container = launch.containers.get(id_)
+    if id_ and container is None:
+        return Exit(NEVER_RAN, launch.progress.since_ns) if launch.progress.torn_down else None
+    progress = container.progress if container else launch.progress
+    if progress.exit is not None:
+        return Exit(progress.exit.code, progress.exit.exited_at_ns)
+    torn_down = progress.torn_down or launch.progress.torn_down
+    return Exit(NEVER_RAN, progress.since_ns) if torn_down else None
+
+
+def _may_stop(launch: Launch, id_: str) -> bool:
+    container = launch.containers.get(id_)
+    progress = container.progress if container else launch.progress
+    return progress.state not in (State.STOPPING, State.GONE) and not _is_gone(launch, id_)
+
+
+def _is_gone(launch: Launch, id_: str) -> bool:
+    """Nothing is left: of a container also when its whole pod was torn down."""
+    if launch.progress.state is State.GONE:
+        return True
+    container = launch.containers.get(id_)
+    return container is not None and (container.progress.state is State.GONE or launch.progress.torn_down)
+
+
+def _check(progress: Progress) -> None:
+    """Raise why a launch goes no further, if it does not."""
+    if progress.failure is not None:
+        d = progress.failure.diagnosis
+        kind = Temporary if d.temporary else Permanent
+        raise kind(d.code, d.message, expected=d.expected, got=d.got, advice=d.advice)
+    if not progress.live:
+        raise Permanent(
+            Code.STOPPED,
+            f"the launch is {progress.state}",
+            expected="a launch that goes on",
+            got=progress.stop_reason or str(progress.state),
+        )

@@ -1,0 +1,279 @@
+"""The Task service: what containerd asks of one pod, said to the pod, and its answer said to containerd.
+
+Peer: containerd api/runtime/task/v2; runtime/v2/shim.go for what containerd does with each answer.
+
+    containerd                        the pod
+    Create of the sandbox             sandbox requested, until it is there
+    Start of the sandbox              until attested
+    Create of a container             container requested, until its root file system is sealed
+    Start of a container              start requested, until its workload runs
+    Kill, Delete                      a signal; removal, until nothing is left
+
+- A launch that fails answers the running call with its diagnosis. The task has then ended, with status 255: Kill finds
+  nothing to kill, Wait returns, Delete removes what there is. containerd cleans up by exactly these three.
+- Kill and Delete of one task take turns: containerd closes the connection after Delete, whoever else waits on it.
+- A task that was never started has no process; killing it ends it here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import time_ns
+from typing import Final
+
+import structlog
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message_factory import GetMessageClass
+
+from orchestrator.faults import Code, Fault
+from schemas.containerd import events_pb2, process_pb2, types_pb2
+from schemas.containerd import task_pb2 as pb
+from workers.host.shim.bundle import Bundle, read_bundle
+from workers.host.shim.pod import ContainerRequest, Exit, Pod, SandboxRequest, Streams
+from workers.host.shim.publisher import Publisher
+from workers.host.shim.rootfs import mount, unmount
+from workers.host.shim.stats import metrics
+from workers.host.shim.timestamp import timestamp
+from workers.host.shim.ttrpc.server import Method
+from workers.host.shim.ttrpc.status import Refusal, StatusCode
+
+LAUNCH_FAILED: Final = 255
+"""Exit status of a task whose launch failed: as containerd gives to a shim that it lost."""
+_SIGNALLED: Final = 128
+_SERVICE: Final = pb.DESCRIPTOR.services_by_name["Task"]
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Task:
+    """One container as containerd sees it. `pid` is 0 while it has no process."""
+
+    bundle: Bundle
+    streams: Streams
+    pid: int = 0
+    started: bool = False
+    exit: Exit | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def status(self) -> process_pb2.Status:
+        """Where it is, in containerd's words."""
+        if self.exit is not None:
+            return process_pb2.STOPPED
+        return process_pb2.RUNNING if self.started else process_pb2.CREATED
+
+
+class TaskService:
+    """Serves one pod. `idle` is set when containerd has asked for the shim's end and no task is left."""
+
+    def __init__(self, sandbox: str, pod: Pod, publisher: Publisher, background: asyncio.TaskGroup) -> None:
+        """`sandbox` is the id of the pod's sandbox; `background` runs what waits for exits."""
+        self._sandbox = sandbox
+        self._pod = pod
+        self._publisher = publisher
+        self._background = background
+        self._tasks: dict[str, Task] = {}
+        self.idle = asyncio.Event()
+
+    def methods(self) -> Mapping[str, Method]:
+        """What a TTRPC server needs: each RPC is the method of its name in lower case."""
+        return {
+            f"{_SERVICE.full_name}/{rpc.name}": Method(GetMessageClass(rpc.input_type), getattr(self, rpc.name.lower()))
+            for rpc in _SERVICE.methods
+        }
+
+    async def create(self, request: pb.CreateTaskRequest) -> pb.CreateTaskResponse:
+        """Ask the pod for the sandbox, or for one of its containers."""
+        if request.id in self._tasks:
+            raise Refusal(StatusCode.ALREADY_EXISTS, f"task {request.id} already exists")
+        if request.checkpoint:
+            raise Refusal(StatusCode.UNIMPLEMENTED, "an enclave cannot be restored from a checkpoint")
+        streams = Streams(request.stdin, request.stdout, request.stderr, request.terminal)
+        bundle = read_bundle(Path(request.bundle))
+        if bundle.sandbox_id != self._sandbox:
+            raise Refusal(StatusCode.INVALID_ARGUMENT, f"this shim serves pod {self._sandbox}, not {bundle.sandbox_id}")
+        task = self._tasks[request.id] = Task(bundle, streams)
+        try:
+            await self._request(request.id, task, request.rootfs)
+        except BaseException:
+            self._end(request.id, task, Exit(LAUNCH_FAILED, time_ns()))
+            raise
+        self._publisher.publish(
+            events_pb2.TaskCreate(
+                container_id=request.id,
+                bundle=request.bundle,
+                rootfs=request.rootfs,
+                io=events_pb2.TaskIO(
+                    stdin=streams.stdin, stdout=streams.stdout, stderr=streams.stderr, terminal=streams.terminal
+                ),
+                pid=task.pid,
+            )
+        )
+        self._background.create_task(self._watch(request.id, task))
+        return pb.CreateTaskResponse(pid=task.pid)
+
+    async def start(self, request: pb.StartRequest) -> pb.StartResponse:
+        """Wait until the sandbox is attested, or ask for the container's start and wait until it runs."""
+        task = self._task(request.id, request.exec_id)
+        if task.started or task.exit is not None:
+            raise Refusal(StatusCode.FAILED_PRECONDITION, f"task {request.id} was started before")
+        task.started = True
+        try:
+            if task.bundle.is_sandbox:
+                await self._pod.attested()
+            else:
+                task.pid = await self._pod.start_container(request.id)
+        except BaseException:
+            self._end(request.id, task, Exit(LAUNCH_FAILED, time_ns()))
+            raise
+        self._publisher.publish(events_pb2.TaskStart(container_id=request.id, pid=task.pid))
+        return pb.StartResponse(pid=task.pid)
+
+    async def kill(self, request: pb.KillRequest) -> Empty:
+        """Send a signal, or end a task that has no process."""
+        task = self._task(request.id, request.exec_id)
+        async with task.turn:
+            if task.exit is not None:
+                raise Refusal(StatusCode.NOT_FOUND, f"the process of {request.id} has ended")
+            if task.pid:
+                container = "" if task.bundle.is_sandbox else request.id
+                await self._pod.signal(container, request.signal, everything=request.all)
+            else:
+                self._end(request.id, task, Exit(_SIGNALLED + request.signal, time_ns()))
+        return Empty()
+
+    async def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
+        """Remove a task that has ended or was never started, and everything that was made for it."""
+        task = self._task(request.id, request.exec_id)
+        async with task.turn:
+            if task.started and task.exit is None:
+                raise Refusal(StatusCode.FAILED_PRECONDITION, f"the process of {request.id} is running")
+            container = "" if task.bundle.is_sandbox else request.id
+            await self._pod.remove(container, "removed by containerd")
+            unmount(task.bundle.path / "rootfs")
+            ended = task.exit or Exit(_SIGNALLED + 9, time_ns())
+            self._end(request.id, task, ended)
+            if self._tasks.pop(request.id, None) is not None:
+                self._publisher.publish(
+                    events_pb2.TaskDelete(
+                        container_id=request.id,
+                        pid=task.pid,
+                        exit_status=ended.status,
+                        exited_at=timestamp(ended.at_ns),
+                    )
+                )
+        return pb.DeleteResponse(pid=task.pid, exit_status=ended.status, exited_at=timestamp(ended.at_ns))
+
+    async def wait(self, request: pb.WaitRequest) -> pb.WaitResponse:
+        """Wait until the task has ended."""
+        task = self._task(request.id, request.exec_id)
+        await task.ended.wait()
+        ended = task.exit or Exit(LAUNCH_FAILED, time_ns())
+        return pb.WaitResponse(exit_status=ended.status, exited_at=timestamp(ended.at_ns))
+
+    async def state(self, request: pb.StateRequest) -> pb.StateResponse:
+        """Everything about a task."""
+        task = self._task(request.id, request.exec_id)
+        reply = pb.StateResponse(
+            id=request.id,
+            bundle=str(task.bundle.path),
+            pid=task.pid,
+            status=task.status,
+            stdin=task.streams.stdin,
+            stdout=task.streams.stdout,
+            stderr=task.streams.stderr,
+            terminal=task.streams.terminal,
+        )
+        if task.exit is not None:
+            reply.exit_status = task.exit.status
+            reply.exited_at.CopyFrom(timestamp(task.exit.at_ns))
+        return reply
+
+    async def connect(self, request: pb.ConnectRequest) -> pb.ConnectResponse:
+        """Who we are; also how containerd looks whether we live."""
+        task = self._tasks.get(request.id)
+        return pb.ConnectResponse(shim_pid=os.getpid(), task_pid=task.pid if task else 0)
+
+    async def pids(self, request: pb.PidsRequest) -> pb.PidsResponse:
+        """The first process only: what else runs in an enclave is not the host's to list."""
+        task = self._task(request.id)
+        alive = [process_pb2.ProcessInfo(pid=task.pid)] if task.pid and task.exit is None else []
+        return pb.PidsResponse(processes=alive)
+
+    async def stats(self, request: pb.StatsRequest) -> pb.StatsResponse:
+        """What the container's cgroup has used."""
+        task = self._task(request.id)
+        try:
+            return pb.StatsResponse(stats=metrics(task.pid))
+        except OSError as error:
+            raise Refusal(StatusCode.NOT_FOUND, f"{request.id} has no process to measure") from error
+
+    async def exec(self, request: pb.ExecProcessRequest) -> Empty:
+        """Refused, always: what the owner's policy has not admitted at the launch does not run in the enclave."""
+        raise Refusal(
+            StatusCode.FAILED_PRECONDITION,
+            f"{Code.CONFIG_PROCESS_DENIED}: exec into the enclave of {request.id} is denied; only the process that the "
+            "owner's launch policy admitted runs there",
+            Code.CONFIG_PROCESS_DENIED,
+        )
+
+    async def closeio(self, request: pb.CloseIORequest) -> Empty:
+        """Nothing to do: the container reads containerd's FIFO itself and sees its end."""
+        self._task(request.id, request.exec_id)
+        return Empty()
+
+    async def shutdown(self, request: pb.ShutdownRequest) -> Empty:
+        """End this shim once no task is left; containerd asks after each Delete."""
+        if request.now or not self._tasks:
+            self.idle.set()
+        return Empty()
+
+    def _task(self, id_: str, exec_id: str = "") -> Task:
+        task = self._tasks.get(id_)
+        if task is None or exec_id:
+            raise Refusal(StatusCode.NOT_FOUND, f"no process {exec_id or id_} is known here")
+        return task
+
+    async def _request(self, id_: str, task: Task, mounts: Iterable[types_pb2.Mount]) -> None:
+        bundle = task.bundle
+        if bundle.is_sandbox:
+            mount(mounts, bundle.path / "rootfs")
+            request = SandboxRequest(
+                str(bundle.path), bundle.namespace, bundle.pod_name, bundle.pod_uid, bundle.init_data_sha256
+            )
+            task.pid = await self._pod.request_sandbox(request)
+        else:
+            await self._pod.request_container(
+                ContainerRequest(id_, str(bundle.path), bundle.name, bundle.image, bundle.process_sha256, task.streams)
+            )
+
+    async def _watch(self, id_: str, task: Task) -> None:
+        """Tell containerd when a task's process ends by itself; it may have been told already, by a failed start."""
+        try:
+            ended = await self._pod.exit_of("" if task.bundle.is_sandbox else id_)
+        except Fault as fault:
+            await _log.aerror("exit unknown", id=id_, diagnosis=fault.diagnostics())
+            ended = Exit(LAUNCH_FAILED, time_ns())
+        self._end(id_, task, ended)
+
+    def _end(self, id_: str, task: Task, ended: Exit) -> None:
+        """Once a task: remember its exit, wake who waits, and tell containerd of a process that was there."""
+        if task.exit is not None:
+            return
+        task.exit = ended
+        task.ended.set()
+        if task.pid:
+            self._publisher.publish(
+                events_pb2.TaskExit(
+                    container_id=id_,
+                    id=id_,
+                    pid=task.pid,
+                    exit_status=ended.status,
+                    exited_at=timestamp(ended.at_ns),
+                )
+            )
