@@ -44,6 +44,7 @@ READ_SECONDS: Final = 30.0
 _MOST_REDIRECTS: Final = 5
 _LONGEST_TOKEN_ANSWER: Final = 64 * 1024
 _TOKEN_MARGIN_SECONDS: Final = 15.0
+_SHORT_REST: Final = 64 * 1024
 _PARAMETER: Final = re.compile(r'([a-zA-Z_]+)="((?:[^"\\]|\\.)*)"', re.ASCII)
 
 
@@ -268,10 +269,13 @@ def away(host: str, error: HTTPError) -> Temporary:
 
 
 def _discard(answer: BaseHTTPResponse) -> None:
-    """Give up what is unread. Closing is cheaper than reading a body whose length the other side chooses."""
-    if getattr(answer, "length_remaining", None) not in {0, None}:
+    """Give up what is unread: a short rest is read, so that the connection can serve again; else it is closed."""
+    rest = getattr(answer, "length_remaining", None)
+    if rest is not None and rest <= _SHORT_REST:
+        answer.drain_conn()
+        answer.release_conn()
+    else:
         answer.close()
-    answer.release_conn()
 
 
 def _is_loopback(host: str) -> bool:

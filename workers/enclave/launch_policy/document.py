@@ -254,9 +254,10 @@ def _env(node: Node) -> EnvRule:
 
 
 def _mount(node: Node) -> MountRule:
-    if node.is_text:
+    destination = node.get("destination") if node.is_object else None
+    if destination is None:
         return MountRule(parse_matcher(node), read_only=False)
-    rule = MountRule(parse_matcher(node.need("destination")), read_only=_flag(node.get("read_only")))
+    rule = MountRule(parse_matcher(destination), read_only=_flag(node.get("read_only")))
     node.finish()
     return rule
 

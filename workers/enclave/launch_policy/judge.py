@@ -190,7 +190,8 @@ class _Judgement:
         """Check 6."""
         extra = self.wish.capabilities.every() - self.rule.capabilities
         if extra:
-            raise _denied("process.capabilities", ", ".join(sorted(self.rule.capabilities)), ", ".join(sorted(extra)))
+            admitted = ", ".join(sorted(self.rule.capabilities))
+            raise _denied("process.capabilities", admitted or "none", ", ".join(sorted(extra)))
 
     def _rlimits(self) -> tuple[Rlimit, ...]:
         """Check 6. Limits are resources, which the host gives or not; a core dump is the app's memory on a disk."""
