@@ -88,8 +88,9 @@ def serve(context: tuple[Path, str | None], config: Path | None) -> None:
     # Only here: the server brings the web framework, the policy engine and the quote verifier.
     from deploy.kbs.server import KbsServer  # noqa: PLC0415
 
+    settings = KbsConfig.load(config or context[0] / owner.CONFIG)
     journal.configure()
-    KbsServer(KbsConfig.load(config or context[0] / owner.CONFIG)).run()
+    KbsServer(settings).run()
 
 
 @kbs.command("put-resource")

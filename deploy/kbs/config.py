@@ -61,9 +61,19 @@ class KbsConfig:
         return _read(_Table(document, path.absolute().parent, ""))
 
 
+def parse_address(address: str) -> tuple[str, int]:
+    """Host and port of `host:port` or `[IPv6]:port`; `Permanent(INPUT)` otherwise. Port 0: any free one."""
+    match = _ADDRESS.fullmatch(address)
+    if match is None or int(match[3]) > 65535:
+        raise Permanent(
+            Code.INPUT, "this is no address to listen at", expected="host:port or [IPv6]:port", got=ascii(address[:128])
+        )
+    return match[1] or match[2], int(match[3])
+
+
 def _read(top: _Table) -> KbsConfig:
     tls, token, admin, sgx = (top.table(name) for name in ("tls", "token", "admin", "sgx"))
-    host, port = top.address("listen")
+    host, port = parse_address(top.text("listen"))
     config = KbsConfig(
         host=host,
         port=port,
@@ -116,13 +126,6 @@ class _Table:
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_MINUTES:
             raise self._wrong(name, f"1 to {_MAX_MINUTES} minutes", value)
         return value
-
-    def address(self, name: str) -> tuple[str, int]:
-        value = self.text(name)
-        match = _ADDRESS.fullmatch(value)
-        if match is None or int(match[3]) > 65535:
-            raise self._wrong(name, "host:port", value)
-        return match[1] or match[2], int(match[3])
 
     def table(self, name: str) -> _Table:
         value = self._members.pop(name, None)

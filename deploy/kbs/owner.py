@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from deploy.kbs import durable
 from deploy.kbs.admin import ISSUER
 from deploy.kbs.certificates import Authority, private_pem
+from deploy.kbs.config import parse_address
 from deploy.kbs.state import POLICIES, PolicyId
 from orchestrator.faults import Code, Permanent
 
@@ -52,6 +53,7 @@ def create(
     """
     if directory.exists() and any(directory.iterdir()):
         raise Permanent(Code.INPUT, "there is already something here", expected="a new directory", got=str(directory))
+    parse_address(listen)
     durable.make_directory(directory)
     authority = Authority()
     tls, token = authority.tls_server(dict.fromkeys((*_LOCAL_NAMES, *names))), authority.token_signer()

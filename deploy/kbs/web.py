@@ -54,7 +54,9 @@ def web_app(api: Api) -> Starlette:
     async def healthy(_request: Request) -> Response:
         return Response()
 
-    return Starlette(routes=[Route(PREFIX + "/{path:path}", serve, methods=list(_METHODS)), Route("/healthz", healthy)])
+    app = Starlette(routes=[Route(PREFIX + "/{path:path}", serve, methods=list(_METHODS)), Route("/healthz", healthy)])
+    app.router.redirect_slashes = False
+    return app
 
 
 def _call(request: Request, body: bytes) -> Call:

@@ -48,7 +48,9 @@ def test_a_challenge_is_32_random_bytes_and_a_session_cookie_without_attributes(
     assert ";" not in attributes
 
 
-@pytest.mark.parametrize("version", ["0.1.1", "0.3.9", "0.4", "0.4.1", "0.4.0-rc1", "0.4.0+build", "1.0.0", "v0.4.0", " 0.4.0"])
+@pytest.mark.parametrize(
+    "version", ["0.1.1", "0.3.9", "0.4", "0.4.1", "0.4.0-rc1", "0.4.0+build", "1.0.0", "v0.4.0", " 0.4.0"]
+)
 def test_exactly_one_version_of_the_protocol_is_served(caller, version):
     answer = auth(caller, version=version)
     assert (answer.status, variant(answer)) == (401, "AttestationError")
