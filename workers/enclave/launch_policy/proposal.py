@@ -127,7 +127,9 @@ def parse_proposal(specification: Mapping[str, object]) -> Proposal:
 
 def is_plain_path(path: str) -> bool:
     """Whether `path` is absolute, below the root, normal (no '.', '..', '//', '/' at the end) and without NUL."""
-    return path.startswith("/") and path not in {"/", "//"} and posixpath.normpath(path) == path and "\0" not in path
+    # normpath keeps two leading slashes, which POSIX lets mean something of their own.
+    plain = path.startswith("/") and not path.startswith("//") and path != "/" and "\0" not in path
+    return plain and posixpath.normpath(path) == path
 
 
 def _env(node: Node | None) -> tuple[tuple[str, str], ...]:
