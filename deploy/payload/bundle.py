@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from workers.host.libos.entry import ENTRY_PATH
 from workers.host.libos.sim.measurement import Measurement, measure_image
 
 CACHE: Final = Path("/var/cache/enclave-cc/payload")
+KEPT: Final = 6
+"""Images of a role in the cache: a few branches' worth."""
 
 _MAIN: Final = """import gc
 import sys
@@ -54,17 +57,17 @@ class Built:
         return self.measurement.mrenclave.hex()
 
 
-def build_bundle(role: Role, out: Path) -> Built:
+def build_bundle(role: Role, out: Path, cache: Path = CACHE) -> Built:
     """Write the role's image to `out`. Immediate when no file that went into it has changed.
 
     The boot bundle names the one agent it talks to by its measurement, so it is built after that agent.
     """
     extra: dict[str, File] = {}
     if role.name == BOOT.name:
-        agent = build_bundle(AGENT, out.with_name(f"{AGENT.name}.erofs"))
+        agent = build_bundle(AGENT, out.with_name(f"{AGENT.name}.erofs"), cache)
         extra[AGENT_MEASUREMENT.lstrip("/")] = File(content=f"{agent.mrenclave}\n".encode())
     out.parent.mkdir(parents=True, exist_ok=True)
-    image = _cached(role, extra)
+    image = _cached(role, extra, cache)
     partial = out.with_name(f".{out.name}.partial")
     shutil.copyfile(image, partial)
     partial.rename(out)
@@ -73,40 +76,43 @@ def build_bundle(role: Role, out: Path) -> Built:
 
 def tree_of(role: Role, found: Closure, extra: dict[str, File]) -> Tree:
     """Everything of the bundle at its place."""
-    compiled = bytecode.compile_all(PYTHON, {**found.sources, **_main_module(role)})
+    compiled = bytecode.compile_all(PYTHON, found.sources, {f"{HOME}/__main__.py": _MAIN.format(module=role.module)})
     entry = {"argv": [f"/{_python()}", "-I", "-B", "-S", f"/{HOME}"], "cwd": "/", "env": ENVIRONMENT}
     static = {path: File(content=body) for path, body in _STATIC.items()}
     manifest = {ENTRY_PATH.lstrip("/"): File(content=json.dumps(entry, sort_keys=True, indent=1).encode() + b"\n")}
     return Tree({**found.files, **compiled, **static, **manifest, **extra}, found.links, (*MOUNT_POINTS, "usr/sbin"))
 
 
-def _main_module(role: Role) -> dict[str, Path]:
-    """`__main__` of /opt/enclave-cc, kept beside the cache: bytecode is made from files."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    main = CACHE / f"main-{hashlib.sha256(role.module.encode()).hexdigest()[:16]}.py"
-    main.write_text(_MAIN.format(module=role.module))
-    return {f"{HOME}/__main__.py": main}
-
-
 def _python() -> str:
     return str(PYTHON).lstrip("/")
 
 
-def _cached(role: Role, extra: dict[str, File]) -> Path:
+def _cached(role: Role, extra: dict[str, File], cache: Path) -> Path:
     """The image in the cache: by the state of every file that went into it, else by the digest of the tree."""
-    index = CACHE / f"{role.name}-{_recipe(role, extra)}.json"
+    cache.mkdir(parents=True, exist_ok=True)
+    index = cache / f"{role.name}-{_recipe(role, extra)}.json"
     if (known := _known(index)) is not None:
         return known
     found = closure.trace(role)
     tree = tree_of(role, found, extra)
-    image = CACHE / f"{role.name}-{tree.digest()[:32]}.erofs"
+    image = cache / f"{role.name}-{tree.digest()[:32]}.erofs"
     if not image.exists():
         erofs.write(tree, image)
     inputs = {str(path) for path in found.sources.values()}
     inputs |= {str(file.source) for file in found.files.values() if file.source}
     states = {path: _state(Path(path)) for path in sorted(inputs)}
-    index.write_text(json.dumps({"image": str(image), "inputs": states}))
+    partial = index.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps({"image": str(image), "inputs": states}))
+    partial.rename(index)
+    _prune(role, cache)
     return image
+
+
+def _prune(role: Role, cache: Path) -> None:
+    """Forget all but the newest images; an index whose image is gone is as good as none."""
+    images = sorted(cache.glob(f"{role.name}-*.erofs"), key=lambda image: image.stat().st_mtime_ns)
+    for old in images[:-KEPT]:
+        old.unlink(missing_ok=True)
 
 
 def _known(index: Path) -> Path | None:

@@ -19,9 +19,16 @@ from deploy.payload.tree import File
 COMPILE_WITHIN = 300
 
 
-def compile_all(python: Path, sources: Mapping[str, Path]) -> dict[str, File]:
-    """`module.py` to `module.pyc`, place by place. The same sources and interpreter give the same bytes."""
+def compile_all(python: Path, sources: Mapping[str, Path], generated: Mapping[str, str]) -> dict[str, File]:
+    """`module.py` to `module.pyc`, place by place; `generated` modules are given as text.
+
+    The same sources and interpreter give the same bytes.
+    """
     with tempfile.TemporaryDirectory() as scratch:
+        written = {place: Path(f"{scratch}/{number}.py") for number, place in enumerate(generated)}
+        for place, path in written.items():
+            path.write_text(generated[place])
+        sources = {**sources, **written}
         jobs = [(str(source), f"{scratch}/{place}c", f"/{place}") for place, source in sorted(sources.items())]
         subprocess.run(
             [str(python), "-S", "-s", "-P", "-B", str(Path(__file__).with_name("_compile.py"))],
