@@ -36,7 +36,7 @@ class Secret:
 
     def __init__(self, size: int) -> None:
         """`size` zero bytes, at least one. `OSError` when RLIMIT_MEMLOCK has no room for another page."""
-        self._map, self.kind = _locked_pages(size)
+        self._map, self.kind = _pages(size)
         self.view = memoryview(self._map)[:size]
 
     @classmethod
@@ -83,21 +83,26 @@ def harden() -> None:
         raise OSError(number, os.strerror(number), "PR_SET_DUMPABLE")
 
 
-def _locked_pages(size: int) -> tuple[mmap.mmap, Literal["memfd_secret", "mlock"]]:
-    if size < 1:
-        raise ValueError("a secret has at least one byte")
-    length = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-    fd = _libc.syscall(_SYS_MEMFD_SECRET, os.O_CLOEXEC)
-    if fd >= 0:
-        try:
-            os.ftruncate(fd, length)
-            return mmap.mmap(fd, length), "memfd_secret"
-        finally:
-            os.close(fd)
+def locked_pages(length: int) -> mmap.mmap:
+    """Whole pages kept out of swap and core dumps: what is left where the kernel has no memfd_secret."""
     pages = mmap.mmap(-1, length)
     pages.madvise(_MADV_DONTDUMP)
     start = ctypes.addressof(ctypes.c_char.from_buffer(pages))
     if _libc.mlock(ctypes.c_void_p(start), ctypes.c_size_t(length)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), "mlock")
-    return pages, "mlock"
+    return pages
+
+
+def _pages(size: int) -> tuple[mmap.mmap, Literal["memfd_secret", "mlock"]]:
+    if size < 1:
+        raise ValueError("a secret has at least one byte")
+    length = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+    fd = _libc.syscall(_SYS_MEMFD_SECRET, os.O_CLOEXEC)
+    if fd < 0:
+        return locked_pages(length), "mlock"
+    try:
+        os.ftruncate(fd, length)
+        return mmap.mmap(fd, length), "memfd_secret"
+    finally:
+        os.close(fd)

@@ -16,7 +16,7 @@ from workers.host.libos.sim.daemon import Places, serve
 def main(arguments: list[str] | None = None) -> int:
     """Serve until a signal. 0 after SIGTERM or SIGINT, 1 after a fault, which is printed."""
     parser = argparse.ArgumentParser(
-        prog="enclave-cc-simulated-cpu",
+        prog="python -m workers.host.libos.sim",
         description="Enclaves without SGX hardware. Root on this machine can defeat every one of them.",
     )
     parser.add_argument("--state", type=Path, required=True, help="directory of root secret, PKI and mounts")

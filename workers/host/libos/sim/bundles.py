@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.faults import Code, Permanent
-from workers.host.libos.sim.measurement import FileState, Measurement, file_state, measure_fd, sha256_of
+from workers.host.libos.sim.measurement import FileState, Measurement, file_state, measure_fd, open_image, sha256_of
 
 if TYPE_CHECKING:
     from workers.host.libos.sim.process import FileId
@@ -75,16 +75,7 @@ class Bundles:
 
         `Permanent`: what `measure_image` raises, or RUNTIME when the kernel will not mount it.
         """
-        try:
-            fd = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise Permanent(
-                Code.NOT_FOUND,
-                "the bundle's image cannot be opened",
-                expected=str(image),
-                got=error.strerror or "",
-                advice="install the node's bundles",
-            ) from error
+        fd = open_image(image)
         with self._lock:
             try:
                 bundle = self._mount_fd(fd)

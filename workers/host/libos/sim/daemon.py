@@ -120,6 +120,9 @@ class _Daemon:
     async def _answer_control(self, _connection: socket.socket, request: bytes) -> bytes:
         try:
             return await self._do(control.parse_request(request))
+        except OSError as error:
+            _log.exception("error")
+            return control.encode_fault(Permanent(Code.RUNTIME, "the simulated CPU could not do it", got=str(error)))
         except Fault as fault:
             _log.warning("fault", code=fault.code, message=fault.diagnosis.message, got=fault.diagnosis.got)
             return control.encode_fault(fault)

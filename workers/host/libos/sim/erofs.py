@@ -38,17 +38,21 @@ class _Inode:
 class ErofsImage:
     """An image behind an open file descriptor, which stays the caller's."""
 
-    __slots__ = ("_block_bits", "_fd", "_meta_at", "_root")
+    __slots__ = ("_block_bits", "_fd", "_meta_at", "_root", "_size")
 
     def __init__(self, fd: int) -> None:
         """Read the superblock; `Permanent(INPUT)` when this is no EROFS image of a known kind."""
         self._fd = fd
+        self._size = os.fstat(fd).st_size
         block = self._read(_SUPERBLOCK_AT, 128)
         (magic,) = struct.unpack_from("<I", block, 0)
         self._block_bits = block[12]
         (incompatible,) = struct.unpack_from("<I", block, 80)
         if magic != _MAGIC or not 9 <= self._block_bits <= 16 or incompatible & ~_KNOWN_INCOMPATIBLE:
             raise _unreadable(f"magic {magic:#x}, block bits {self._block_bits}, features {incompatible:#x}")
+        (blocks,) = struct.unpack_from("<I", block, 36)
+        if blocks << self._block_bits > self._size:
+            raise _unreadable(f"{self._size} bytes of {blocks} blocks")
         (self._root,) = struct.unpack_from("<H", block, 14)
         (meta_block,) = struct.unpack_from("<I", block, 40)
         self._meta_at = meta_block << self._block_bits
@@ -103,9 +107,13 @@ class ErofsImage:
         )
 
     def _read(self, at: int, length: int) -> bytes:
+        if length == 0:
+            return b""  # an empty part has no address: mkfs writes all ones
+        if at + length > self._size:
+            raise _unreadable(f"it ends at {self._size}, and something lies at {at} to {at + length}")
         raw = os.pread(self._fd, length, at)
         if len(raw) != length:
-            raise _unreadable(f"it ends {length - len(raw)} bytes before {at + length}")
+            raise _unreadable("it became shorter while it was read")
         return raw
 
 

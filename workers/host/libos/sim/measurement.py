@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -47,8 +48,17 @@ def measure_image(path: Path) -> Measurement:
 
     `Permanent`: NOT_FOUND without the file or its manifest, INPUT when either is malformed or the file changes.
     """
+    fd = open_image(path)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return measure_fd(fd)
+    finally:
+        os.close(fd)
+
+
+def open_image(path: Path) -> int:
+    """A descriptor of the regular file at `path`; `Permanent`: NOT_FOUND without one, INPUT for something else."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise Permanent(
             Code.NOT_FOUND,
@@ -57,10 +67,10 @@ def measure_image(path: Path) -> Measurement:
             got=error.strerror or "",
             advice="install the node's bundles",
         ) from error
-    try:
-        return measure_fd(fd)
-    finally:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
+        raise Permanent(Code.INPUT, "the bundle's image is no regular file", got=str(path))
+    return fd
 
 
 def measure_fd(fd: int) -> Measurement:

@@ -59,24 +59,30 @@ class Process:
     def of_peer(cls, connection: socket.socket) -> Process:
         """The process that connected a Unix socket; `Refused` when it is already gone.
 
-        The kernel hands out a pidfd taken at connect time (Linux 6.5). Older kernels give a number, which another
-        process may have by now: it would have to be the first process of an enclave that connected and died within
-        the same instant, and it would get an answer meant for an enclave that is no more.
+        The kernel hands out a pidfd taken at connect time since Linux 6.5; before, see `of_credentials`.
         """
         try:
             pidfd = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
         except OSError as error:
             if error.errno != errno.ENOPROTOOPT:
                 raise Refused(Refusal.NOT_AN_ENCLAVE, "the caller is gone") from error
-            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            pid = struct.unpack("3i", credentials)[0]
-            with _gone_is_refused():
-                return cls.open(pid)
+            return cls.of_credentials(connection)
         process = cls(_pid_of(pidfd), pidfd)
         if process.pid <= 0:
             process.close()
             raise Refused(Refusal.NOT_AN_ENCLAVE, "the caller is gone, or in a namespace that is not below this one")
         return process
+
+    @classmethod
+    def of_credentials(cls, connection: socket.socket) -> Process:
+        """As `of_peer`, by the number that the kernel noted at connect time.
+
+        Weaker: another process may have the number by now. To profit from it, it would have to be the first process
+        of an enclave itself, and would get what that enclave may have anyway.
+        """
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        with _gone_is_refused():
+            return cls.open(struct.unpack("3i", credentials)[0])
 
     def alive(self) -> bool:
         """False from the moment the process is a zombie."""

@@ -13,11 +13,10 @@ from typing import Final
 
 from schemas.sgx import ReportBody
 from workers.host.libos.sim.collateral import QE_ATTRIBUTES, QE_MEASUREMENT, QE_PRODUCT_ID, QE_SIGNER, QE_SVN
-from workers.host.libos.sim.pki import CPU_SVN, FMSPC, SimulatedPki
+from workers.host.libos.sim.pki import CPU_SVN, PCE_SVN, SimulatedPki
 
 _VERSION: Final = 3
 _ECDSA_P256: Final = 2
-_PCE_SVN: Final = 13
 _INTEL_QE_VENDOR: Final = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 _AUTHENTICATION_DATA: Final = bytes(range(32))
 _PEM_CHAIN: Final = 5
@@ -29,8 +28,11 @@ def sign_quote(pki: SimulatedPki, report_body: bytes) -> bytes:
     The caller is the quoting enclave: it must have checked that a real report carried this body.
     """
     ReportBody.parse(report_body)
-    header = struct.pack("<HHIHH", _VERSION, _ECDSA_P256, 0, QE_SVN, _PCE_SVN) + _INTEL_QE_VENDOR
-    signed = header + FMSPC.ljust(20, b"\0") + report_body
+    header = struct.pack("<HHIHH", _VERSION, _ECDSA_P256, 0, QE_SVN, PCE_SVN) + _INTEL_QE_VENDOR
+    chain = pki.pck_chain()
+    # The header's user data links the quote to its platform: Intel puts the quoting enclave's id there.
+    platform = hashlib.sha256(chain).digest()[:16].ljust(20, b"\0")
+    signed = header + platform + report_body
     public_key = pki.attestation_public_key()
     binding = hashlib.sha256(public_key + _AUTHENTICATION_DATA).digest()
     qe_report = ReportBody(
@@ -42,7 +44,6 @@ def sign_quote(pki: SimulatedPki, report_body: bytes) -> bytes:
         isv_svn=QE_SVN,
         cpu_svn=CPU_SVN,
     ).encode()
-    chain = pki.pck_chain()
     signature_data = b"".join(
         (
             pki.sign_with_attestation_key(signed),
