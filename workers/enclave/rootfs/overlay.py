@@ -14,8 +14,8 @@ nosuid nor nodev nor noexec, because an unmodified image's set-id programs must 
 overlayfs asks only the flags of the mount in use.
 
 overlayfs does its work with the rights of the process that mounted it, whoever uses it later. So that process needs,
-beside CAP_SYS_ADMIN: DAC_OVERRIDE (its work directory has mode 0), and to copy up what images hold CHOWN, FOWNER,
-FSETID, SETFCAP and MKNOD. It may drop them all afterwards.
+beside CAP_SYS_ADMIN: DAC_OVERRIDE (its work directory has mode 0), and for copying up and changing what images hold
+CHOWN, FOWNER, FSETID, SETFCAP and MKNOD. It may drop them all afterwards.
 """
 
 from __future__ import annotations

@@ -84,8 +84,6 @@ def start_server(store: SealedStore, mountpoint: pathlib.Path) -> StoreServer:
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        os.close(ready)
-        os.close(reports)
         _run(store, mountpoint, tell_ready, tell_reports)
     os.close(tell_ready)
     os.close(tell_reports)
@@ -113,6 +111,7 @@ def _run(store: SealedStore, mountpoint: pathlib.Path, tell_ready: int, tell_rep
     """The child. It never returns into the parent's code, whatever happens."""
     status = 1
     try:
+        _close_all_but(store.fileno(), tell_ready, tell_reports)
         os.set_blocking(tell_reports, False)
         told: set[TamperReport] = set()
 
@@ -131,6 +130,15 @@ def _run(store: SealedStore, mountpoint: pathlib.Path, tell_ready: int, tell_rep
     finally:
         sys.stderr.flush()
         os._exit(status)
+
+
+def _close_all_but(*kept: int) -> None:
+    """What the parent has open, its channel to the agent above all, never ends for the peer while a child holds it."""
+    previous = 2
+    for descriptor in sorted(kept):
+        os.closerange(previous + 1, descriptor)
+        previous = descriptor
+    os.closerange(previous + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def _parse_report(line: bytes) -> TamperReport:

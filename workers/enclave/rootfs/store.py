@@ -140,6 +140,10 @@ class SealedStore:
             self.on_tamper(report)
         return StoreTampered(report)
 
+    def fileno(self) -> int:
+        """The descriptor of the sealed file."""
+        return self._descriptor
+
     def close(self) -> None:
         """Closes the file and drops the cipher with its key."""
         if self._descriptor >= 0:

@@ -45,6 +45,16 @@ def main() -> None:
     }
     (root / "etc" / "motd").write_text("changed in memory\n")
     seen["changed"] = (root / "etc" / "motd").read_text()
+    # overlayfs copies each of these up with this process's rights.
+    for name in ("bin/probe", "ping", "null", "owned"):
+        os.utime(root / name, (1, 1))
+    # It also changes modes with them: the file's owner may set its group's bit, whatever groups this process has.
+    subprocess.run(["setpriv", "--reuid=7", "--regid=8", "--clear-groups", "chmod", "2711", root / "owned"], check=True)
+    seen["copied up"] = {
+        name: [oct(status.st_mode), status.st_uid, status.st_rdev, os.listxattr(root / name)]
+        for name in ("bin/probe", "ping", "null", "owned")
+        for status in [(root / name).stat()]
+    }
     if "--leave-mounted" not in sys.argv:
         unmount_root(root)
         server.stop()

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
 import uuid
@@ -14,19 +15,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.enclave.rootfs.layers import DIRECTORY, Item, archive
+from tests.unit.enclave.rootfs.layers import CHARACTER, DIRECTORY, Item, archive
 from tests.unit.enclave.rootfs.test_overlay import program
 from workers.enclave.rootfs.format import UNIT, unit_offset
 from workers.enclave.rootfs.overlay import mount_root, unmount_root
 from workers.enclave.rootfs.sealing import Sealed, SealingWriter
 from workers.enclave.rootfs.server import start_server
 from workers.enclave.rootfs.store import Tampering, open_store
-from workers.enclave.rootfs.syscalls import MNT_DETACH, mount, unmount
+from workers.enclave.rootfs.syscalls import MNT_DETACH, mount, mount_points, unmount
 
 LAYER = archive(
     Item(b"./", DIRECTORY, mode=0o755),
     Item(b"bulk", content=os.urandom(100 * UNIT)),
     *program("/usr/bin/id", 0o4755),
+    Item(b"ping", xattrs=(("security.capability", struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)),), mode=0o755),
+    Item(b"null", CHARACTER, device=(1, 3), mode=0o666),
+    Item(b"owned", uid=7, gid=8, mode=0o2755, content=b"7"),
     Item(b"etc/motd", content=b"from the image\n"),
 )
 MS_BIND = 4096
@@ -101,11 +105,17 @@ def run(bundle: Path, repository: Path, *arguments: str, key: bytes) -> dict[str
     return answer
 
 
+def mounts_of_ours(bundle: Path) -> list[Path]:
+    """What this machine's own namespace has mounted in the container's root, seen from either side."""
+    ours = [bundle, Path("/run/served"), Path("/run/root")]
+    return [point.path for point in mount_points() if any(point.path.is_relative_to(path) for path in ours)]
+
+
 @pytest.mark.parametrize("leaving", [(), ("--leave-mounted",)], ids=["unmounted", "left mounted"])
 def test_a_container_mounts_the_store_runs_from_it_and_leaves_the_host_as_it_was(
     sealed: Sealed, bundle: Path, repository: Path, leaving: tuple[str, ...]
 ) -> None:
-    before = Path("/proc/self/mountinfo").read_text()
+    before = mounts_of_ours(bundle)
     ciphertext = sealed.path.read_bytes()
     seen = run(bundle, repository, str(sealed.path), sealed.root_hash.hex(), *leaving, key=bytes(sealed.key.material))
     assert seen["pid"] == 1
@@ -115,9 +125,15 @@ def test_a_container_mounts_the_store_runs_from_it_and_leaves_the_host_as_it_was
     assert seen["stranger"] == "0\n", "a set-id program runs as its owner"
     assert seen["changed"] == "changed in memory\n"
     assert seen["reports"] == []
+    assert seen["copied up"] == {
+        "bin/probe": ["0o104755", 0, 0, []],
+        "ping": ["0o100755", 0, 0, ["security.capability"]],
+        "null": ["0o20666", 0, os.makedev(1, 3), []],
+        "owned": ["0o102711", 7, 0, []],
+    }
     if not leaving:
         assert seen["mounts after"] == []
-    assert Path("/proc/self/mountinfo").read_text() == before
+    assert mounts_of_ours(bundle) == before == [bundle / "rootfs"]
     assert sealed.path.read_bytes() == ciphertext
 
 

@@ -5,6 +5,7 @@ import io
 import os
 import select
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,19 @@ def test_a_cut_store_is_an_error_and_a_report(server: StoreServer, sealed: Seale
         server.image.read_bytes()
     assert failure.value.errno == errno.EIO
     assert Tampering.LENGTH in {report.kind for report in server.tamper_reports()}
+
+
+def test_the_server_holds_nothing_open_of_what_its_parent_had(sealed: Sealed, tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    (tmp_path / "served").mkdir()
+    with (
+        open_store(sealed.path, sealed.key, sealed.root_hash) as store,
+        start_server(store, tmp_path / "served"),
+    ):
+        theirs.close()
+        ours.settimeout(10)
+        assert ours.recv(1) == b""
+    ours.close()
 
 
 def test_stopping_twice_is_stopping_once(server: StoreServer) -> None:
