@@ -38,7 +38,7 @@ def configuration(layout: Layout) -> str:
     credentials = {
         "worker": layout.credentials("worker"),
         "shim": layout.credentials("shim"),
-        "signing_seed": layout.root / "bus/agents.json",
+        "agent_signer": layout.root / "bus/agents.json",
     }
     enclave = {
         "agent_bundle": agent_bundle(layout),
