@@ -37,18 +37,16 @@ class Credential:
 
 
 class Authority:
-    """An authority for ten years that certifies leaves only. Its key is in memory until somebody writes it down."""
+    """Certifies leaves only. Its key is in memory until somebody writes the `credential` down."""
 
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name("enclave-cc owner")
-        certificate = (
-            self._builder(self._name, self._key.public_key(), _AUTHORITY_LIFE)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(certifies=True), critical=True)
-            .sign(self._key, hashes.SHA256())
-        )
-        self.credential = _credential(certificate, self._key)
+    def __init__(self, credential: Credential | None = None) -> None:
+        """The authority of `credential` (`Permanent(INPUT)` when that is none), or a new one for ten years."""
+        if credential is None:
+            self._key, self._name = ec.generate_private_key(ec.SECP256R1()), _name("enclave-cc owner")
+            self.credential = self._certify_itself()
+        else:
+            self._key, self._name = _load(credential)
+            self.credential = credential
 
     def tls_server(self, names: Iterable[str]) -> Credential:
         """For a TLS server of those DNS names and IP addresses; `Permanent(INPUT)` when one is neither."""
@@ -66,6 +64,15 @@ class Authority:
         """For signing attestation tokens."""
         key = ec.generate_private_key(ec.SECP256R1())
         return _credential(self._leaf("enclave-cc token signer", key).sign(self._key, hashes.SHA256()), key)
+
+    def _certify_itself(self) -> Credential:
+        certificate = (
+            self._builder(self._name, self._key.public_key(), _AUTHORITY_LIFE)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(certifies=True), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        return _credential(certificate, self._key)
 
     def _leaf(self, common_name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         return (
@@ -98,6 +105,17 @@ def private_pem(key: ec.EllipticCurvePrivateKey | Ed25519PrivateKey) -> bytes:
 
 def _credential(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Credential:
     return Credential(certificate.public_bytes(serialization.Encoding.PEM), private_pem(key))
+
+
+def _load(credential: Credential) -> tuple[ec.EllipticCurvePrivateKey, x509.Name]:
+    try:
+        key = serialization.load_pem_private_key(credential.key, password=None)
+        certificate = x509.load_pem_x509_certificate(credential.certificate)
+    except (ValueError, TypeError):
+        key, certificate = None, None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or certificate is None:
+        raise Permanent(Code.INPUT, "this is no authority", expected="a certificate and its EC key, unencrypted PEM")
+    return key, certificate.subject
 
 
 def _name(common_name: str) -> x509.Name:

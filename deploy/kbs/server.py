@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _MAX_HEAD_BYTES: Final = 128 * 1024
 _MAX_CONNECTIONS: Final = 512
 # A connection kept alive by a client that does not hang up must not delay a restart.
-_GOODBYE_SECONDS: Final = 2
+_GOODBYE_SECONDS: Final = 1
 _log = structlog.get_logger("kbs")
 
 

@@ -13,7 +13,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from schemas.kbs import MAX_RESOURCE_BYTES, EcPublicKey
-from schemas.strict_json import Malformed, base64url, base64url_bytes, nested, only, parse_object, text
+from schemas.strict_json import JsonObject, Malformed, base64url, base64url_bytes, nested, only, parse_object, text
 
 _COORDINATE_BYTES: Final = 32
 _CIPHER: Final = "A256GCM"
@@ -53,7 +53,7 @@ class TeeKey:
         only(header, "alg", "enc", "epk")
         if (text(header, "alg"), text(header, "enc")) != (EcPublicKey.ALGORITHM, _CIPHER):
             raise Malformed(f"protected: {EcPublicKey.ALGORITHM} with {_CIPHER} is expected")
-        only(nested(header, "epk"), "kty", "crv", "x", "y")
+        _check_ephemeral(nested(header, "epk"))
         for name, size in _SIZES.items():
             base64url_bytes(text(members, name), name, size=size)
         registry = jwe.JWERegistry(algorithms=[EcPublicKey.ALGORITHM, _CIPHER])
@@ -65,3 +65,11 @@ class TeeKey:
         if plaintext is None:
             raise Malformed("the reply holds no plaintext")
         return plaintext
+
+
+def _check_ephemeral(key: JsonObject) -> None:
+    only(key, "kty", "crv", "x", "y")
+    if (text(key, "kty"), text(key, "crv")) != ("EC", "P-256"):
+        raise Malformed("epk: a key on P-256 is expected")
+    for name in ("x", "y"):
+        base64url_bytes(text(key, name), f"epk.{name}", size=_COORDINATE_BYTES)
