@@ -1,4 +1,4 @@
-"""The attested channel on a blocking socket, for the boot init: it forks later, so it starts no event loop and no thread.
+"""The attested channel on a blocking socket, for the boot init: it forks later, so it starts no loop and no thread.
 
 Frames as in `channel`. Every wait is bounded by the socket's own timeout. Failures are those of `channel`.
 """
