@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError
@@ -27,7 +27,6 @@ from workers.host.shim.pod import ContainerRequest, Exit, SandboxRequest
 NEVER_RAN: Final = 255
 """Exit status of a container that was removed before it had a process."""
 _SIGNAL_SECONDS: Final = 15.0
-_INBOX: Final = "_INBOX_shim"
 _Answer = TypeVar("_Answer")
 
 
@@ -54,8 +53,7 @@ class BusPod:
         """Connect, then follow the history until cancelled. A fault is what every call is then answered with."""
         try:
             node = self._load()
-            credentials = replace(node.credentials_of("shim"), inbox=_INBOX)
-            async with await connect(credentials, f"shim/{node.name}/{self._sandbox[:12]}") as bus:
+            async with await connect(node.credentials_of("shim"), f"shim/{node.name}/{self._sandbox[:12]}") as bus:
                 histories = Histories(bus)
                 self._connection.set_result(_Connection(node, bus, histories))
                 async for recorded in histories.follow(self._sandbox):

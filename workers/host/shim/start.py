@@ -3,8 +3,8 @@
 Peer: containerd runtime/v2/binary.go. containerd runs this in the bundle's directory, once for every container, reads
 standard output to its end as the address, and reads the file `address` again after its own restart.
 
-The serving process is forked, not executed: it shares this one's memory, and containerd does not wait for what it
-still has to import, because the socket listens already.
+The serving process comes from the node's zygote, or is forked from this one where there is none. containerd does not
+wait for what it still has to import: the socket, made here, listens already.
 """
 
 # Importing pathlib would cost every start of a container 8 ms.
@@ -12,6 +12,7 @@ still has to import, because the socket listens already.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 
     from workers.host.shim.pod import Pod
 
+ZYGOTE = "ENCLAVE_CC_SHIM_ZYGOTE"
+"""Environment variable: the zygote's socket."""
+DEFAULT_ZYGOTE = "/run/enclave-cc/zygote.sock"
+ALIVE = b"\1"
+_INHERITED = ("TTRPC_ADDRESS", "ENCLAVE_CC_NODE_CONFIG")
+_SECONDS = 2.0
+
 
 def start(arguments: Arguments, make_pod: Callable[[str], Pod] | None = None) -> None:
     """Print the address; the process that serves it stays behind. Raises OSError, ValueError."""
@@ -34,9 +42,35 @@ def start(arguments: Arguments, make_pod: Callable[[str], Pod] | None = None) ->
     address = f"unix://{path}"
     with open("address", "w", encoding="ascii") as file:
         file.write(address)
-    if listener is not None and os.fork() == 0:
-        _serve(listener, arguments, sandbox, bundle, make_pod)
+    if listener is not None:
+        handed_over = make_pod is None and _hand_over(listener, sandbox, arguments.namespace, bundle)
+        if not handed_over and os.fork() == 0:
+            _serve(listener, arguments, sandbox, bundle, make_pod)
     os.write(1, address.encode())
+
+
+def detach() -> None:
+    """Leave what the parent is part of; standard output too: containerd reads it to its end."""
+    os.setsid()
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    os.close(null)
+
+
+def _hand_over(listener: socket.socket, sandbox: str, namespace: str, bundle: str) -> bool:
+    """Whether the zygote has made a shim that serves `listener`; see `zygote`."""
+    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    order = {"sandbox": sandbox, "namespace": namespace, "bundle": bundle, "environment": environment}
+    with socket.socket(socket.AF_UNIX) as zygote:
+        try:
+            zygote.settimeout(_SECONDS)
+            zygote.connect(os.environ.get(ZYGOTE, DEFAULT_ZYGOTE))
+            socket.send_fds(zygote, [json.dumps(order).encode()], [listener.fileno()])
+            return zygote.recv(1) == ALIVE
+        except OSError:
+            return False
 
 
 def _serve(
@@ -46,13 +80,9 @@ def _serve(
     bundle: str,
     make_pod: Callable[[str], Pod] | None,
 ) -> None:
-    """In the forked process, for ever. Standard output must be closed: containerd reads it to its end."""
+    """In the forked process, for ever."""
     try:
-        os.setsid()
-        os.chdir("/")
-        null = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(null, stream)
+        detach()
         from workers.host.shim.serve import serve  # noqa: PLC0415 - everything that start itself must not import
 
         serve(listener, sandbox=sandbox, namespace=arguments.namespace, bundle=bundle, make_pod=make_pod)

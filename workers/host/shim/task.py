@@ -18,6 +18,7 @@ Peer: containerd api/runtime/task/v2; runtime/v2/shim.go for what containerd doe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from orchestrator.faults import Code, Fault
 from schemas.containerd import events_pb2, process_pb2, types_pb2
 from schemas.containerd import task_pb2 as pb
 from workers.host.shim.bundle import Bundle, read_bundle
+from workers.host.shim.delete import ANSWER
 from workers.host.shim.pod import ContainerRequest, Exit, Pod, SandboxRequest, Streams
 from workers.host.shim.publisher import Publisher
 from workers.host.shim.rootfs import mount, unmount
@@ -167,7 +169,10 @@ class TaskService:
                         exited_at=timestamp(ended.at_ns),
                     )
                 )
-        return pb.DeleteResponse(pid=task.pid, exit_status=ended.status, exited_at=timestamp(ended.at_ns))
+        reply = pb.DeleteResponse(pid=task.pid, exit_status=ended.status, exited_at=timestamp(ended.at_ns))
+        with contextlib.suppress(FileNotFoundError):
+            (task.bundle.path / ANSWER).write_bytes(reply.SerializeToString())
+        return reply
 
     async def wait(self, request: pb.WaitRequest) -> pb.WaitResponse:
         """Wait until the task has ended."""
