@@ -19,10 +19,31 @@ ENVIRONMENT: Final = {
 LAZY_MODULES: Final = (
     # Imported by name while running, where no import statement of ours shows it.
     "concurrent.futures.thread",  # asyncio.to_thread
+    # What cryptography's Rust half imports when it is first needed, and reports as a failed check when it is missing.
+    "cryptography.hazmat.backends.openssl.backend",
+    "cryptography.hazmat.decrepit.ciphers.algorithms",
+    "cryptography.hazmat.decrepit.ciphers.modes",
+    "cryptography.hazmat.primitives.asymmetric.dh",
+    "cryptography.hazmat.primitives.asymmetric.dsa",
+    "cryptography.hazmat.primitives.asymmetric.ed448",
+    "cryptography.hazmat.primitives.asymmetric.ed25519",
+    "cryptography.hazmat.primitives.asymmetric.mldsa",
+    "cryptography.hazmat.primitives.asymmetric.mlkem",
+    "cryptography.hazmat.primitives.asymmetric.padding",
+    "cryptography.hazmat.primitives.asymmetric.rsa",
+    "cryptography.hazmat.primitives.asymmetric.utils",
+    "cryptography.hazmat.primitives.asymmetric.x25519",
+    "cryptography.hazmat.primitives.asymmetric.x448",
+    "cryptography.hazmat.primitives.ciphers.algorithms",
+    "cryptography.hazmat.primitives.ciphers.modes",
+    "cryptography.hazmat.primitives.keywrap",
+    "cryptography.hazmat.primitives.serialization",
+    "cryptography.x509.verification",
     "email.parser",  # http.client, for the headers of an answer
     "encodings.ascii",
     "encodings.idna",  # a host name given to a socket
     "encodings.latin_1",  # http.client, for headers
+    "encodings.utf_16_be",  # rfc8785, to sort member names
     "encodings.utf_8",
     "traceback",
 )

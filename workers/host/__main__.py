@@ -39,7 +39,7 @@ async def serve(node: Node) -> None:
     async with await connect(node.credentials_of("worker"), actor) as bus:
         runc, histories, queue = Runc(node.runc, node.run_dir), Histories(bus), WorkQueue(bus)
         libos = SimulatedLibOS(node.enclaves.control, node.enclaves.socket)
-        gate = Gate(node, AgentSigner.load(node.credentials["signing_seed"]), histories)
+        gate = Gate(node, AgentSigner.load(node.credentials["agent_signer"]), histories)
         exits = Exits(runc, histories, actor)
         steps: dict[str, Step] = {
             "create_sandbox": CreateSandbox(runc),

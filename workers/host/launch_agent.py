@@ -62,7 +62,8 @@ class LaunchAgent:
             cgroup = agent_cgroup(Path(launch.requested.bundle if launch.requested else ""), pod)
             extras = self._libos.container_extras()
             spec.write(spec.agent(bundle, extras, mounts, netns, cgroup), directory)
-            log = directory / "agent.log"
+            log = self._node.agent_log(pod)
+            log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             log.touch(mode=0o600)
             held = Held(id_, pod, "", Role.AGENT, command.attempt)
             pid = await self._runc.create(held, directory, Streams("", str(log), str(log)))

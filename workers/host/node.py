@@ -13,7 +13,7 @@ Zone: host. May import: `orchestrator.{bus,faults}`, the standard library.
     ca = "/etc/enclave-cc/bus-ca.pem"
     [credentials]                         # NATS credentials files, one a role
     worker = "..."  shim = "..."
-    signing_seed = "..."                  # the account's scoped signing key: makes a user for each pod's agent
+    agent_signer = "..."                  # the account's scoped signing key: makes a user for each pod's agent
     [enclave]
     agent_bundle = "..."  boot_bundle = "..."  libos = "sim"  socket = "..."  control = "..."  debug = false
     init_data = "..."                     # the owner's init-data TOML for this node's pods
@@ -74,6 +74,10 @@ class Node:
     def pod_dir(self, pod: str) -> Path:
         """Where a pod's small run-time files lie; gone with the pod."""
         return self.run_dir / "pods" / pod
+
+    def agent_log(self, pod: str) -> Path:
+        """What a pod's agent wrote; kept after a failed launch, for whoever asks why."""
+        return self.state_dir / "agent-logs" / f"{pod}.log"
 
     def store_dir(self, pod: str) -> Path:
         """Where a pod's agent writes its sealed stores; gone with the pod."""

@@ -74,11 +74,12 @@ class Runc:
         """
         record = self._held / f"{held.id}.json"
         record.write_text(json.dumps(asdict(held)))
+        log = bundle / "runc.log"
         arguments = [
             "conmon", "--cid", held.id, "--cuuid", held.id, "--name", held.id,
-            "--runtime", self._binary, "--runtime-arg", f"--root={self._root}",
+            "--runtime", self._binary, "--runtime-arg", f"--root={self._root}", "--runtime-arg", f"--log={log}",
             "--bundle", str(bundle), "--container-pidfile", str(bundle / "pid"),
-            "--log-driver", "passthrough", "--exit-dir", str(self._exits), "--log-level", "error",
+            "--log-path", "passthrough", "--exit-dir", str(self._exits), "--log-level", "error",
         ]  # fmt: skip
         with ExitStack() as opened:
             report, report_end = os.pipe()
@@ -101,7 +102,8 @@ class Runc:
         answer = json.loads(line or b"{}")
         pid = answer.get("pid", -1)
         if not isinstance(pid, int) or pid <= 0:
-            said = str(answer.get("message", "")).strip() or "nothing"
+            said = (log.read_text(errors="replace") if log.exists() else "").strip()
+            said = said or str(answer.get("message", f"conmon ended with status {conmon.returncode}"))
             await self.discard(held.id)
             raise Permanent(
                 Code.RUNTIME,

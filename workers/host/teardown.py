@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Final
 
 from orchestrator.bus import WorkQueue, subjects
 from orchestrator.events import Command, TornDown
@@ -19,6 +20,10 @@ from workers.host.launch_agent import agent_id
 from workers.host.libos.backend import LibOS
 from workers.host.node import Node
 from workers.host.runc import Held, Role, Runc
+
+
+KEPT_LOGS: Final = 32
+"""Logs of failed launches' agents that a node keeps; the oldest go first."""
 
 
 class Teardown:
@@ -61,6 +66,7 @@ class Teardown:
         await self._queue.remove_consumer(subjects.pod_consumer(pod))
         removed += self._remove_directory(self._node.pod_dir(pod))
         removed += self._remove_directory(self._node.store_dir(pod))
+        self._keep_or_drop_log(pod, failed=launch.failure is not None)
         return TornDown(tuple(removed))
 
     async def _remove(self, containers: list[Held]) -> list[str]:
@@ -74,6 +80,14 @@ class Teardown:
             await self._exits.tell(held)
             self._exits.forget(held.id)
         return removed
+
+    def _keep_or_drop_log(self, pod: str, *, failed: bool) -> None:
+        log = self._node.agent_log(pod)
+        if not failed:
+            log.unlink(missing_ok=True)
+        kept = sorted(log.parent.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
+        for old in kept[:-KEPT_LOGS]:
+            old.unlink(missing_ok=True)
 
     @staticmethod
     def _remove_directory(path: Path) -> list[str]:
