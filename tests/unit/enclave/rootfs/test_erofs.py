@@ -118,6 +118,11 @@ def test_large_attributes_push_tails_into_blocks_and_inodes_over_block_borders(t
             assert str((root / f"dir{number}" / "two").readlink()) == "l" * (number * 300 + 1)
 
 
+@pytest.mark.parametrize("length", range(3700, 3970, 10))
+def test_an_inode_that_ends_with_its_block_ends_the_image_well(tmp_path: Path, length: int) -> None:
+    compare(tmp_path, ROOT, Item(b"a", SYMLINK, link=b"t" * length, mode=0o777), Item(b"last"))
+
+
 def test_attributes_that_cannot_be_kept_are_counted_and_the_overlays_own_are_among_them(tmp_path: Path) -> None:
     unkept = (("trusted.overlay.redirect", b"/etc"), ("user.overlay.opaque", b"y"), ("system.nfs4_acl", b"?"))
     layer = archive(ROOT, Item(b"f", xattrs=(*unkept, ("user.kept", b"1"))))
