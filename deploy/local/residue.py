@@ -22,7 +22,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -166,6 +166,20 @@ def of(layout: Layout) -> Residue:
     return Residue(layout, frozenset(known))
 
 
+def end(commands: Collection[tuple[str, ...]]) -> None:
+    """Kill the processes that run exactly one of these commands, and wait until they are gone."""
+    wanted = {"".join(f"{word}\0" for word in command).encode() for command in commands}
+    ends = time.monotonic() + KILL_WITHIN
+    while time.monotonic() < ends:
+        found = [pid for pid in _pids() if _raw_command_line(pid) in wanted and not _is_zombie(pid)]
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
 def _walk(top: Path) -> Iterator[Path]:
     """Every folder of a run folder, but not what containers see as their root."""
     for folder, names, _ in os.walk(top):
@@ -183,10 +197,14 @@ def _members(cgroup: Path) -> list[int]:
     return []
 
 
-def _command_line(pid: int) -> str:
+def _raw_command_line(pid: int) -> bytes:
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    return ""
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def _command_line(pid: int) -> str:
+    return _raw_command_line(pid).replace(b"\0", b" ").decode(errors="replace").strip()
 
 
 def _is_zombie(pid: int) -> bool:

@@ -104,6 +104,9 @@ class Stack:
             folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         conf = self.layout.root / "supervisord.conf"
         conf.write_text(supervision.configuration(self.layout, self._programs))
+        if not self.supervisor.alive():
+            # A daemon that was killed leaves its processes, which hold ports and sockets; containers stay as they are.
+            residue.end(tuple(program.command for program in self._programs))
         self.supervisor.run_daemon(self._environment())
         for program in self._programs:
             began = time.monotonic()

@@ -9,6 +9,7 @@ dies later is started again by the daemon alone.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from deploy.local.programs import Program
 from orchestrator.faults import Code, Permanent, Temporary
 
 DAEMON_WITHIN: Final = 15.0
-_AWAY: Final = (OSError, xmlrpc.client.ProtocolError)
+_AWAY: Final = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,14 @@ class Supervisor:
             time.sleep(0.02)
 
     def alive(self) -> bool:
-        """Whether the daemon answers."""
-        with contextlib.suppress(*_AWAY):
-            return bool(self._call("getState"))
-        return False
+        """Whether the daemon answers, be it only that it is shutting down."""
+        try:
+            self._call("getState")
+        except xmlrpc.client.Fault:
+            return True
+        except _AWAY:
+            return False
+        return True
 
     def start(self, name: str) -> None:
         """Start one process; done when it has been started, not when it is ready."""
