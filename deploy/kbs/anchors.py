@@ -67,7 +67,7 @@ def simulated(name: str, root: Path, collateral: Path) -> Anchor:
         key_id = root_key_id(x509.load_der_x509_certificate(der))
     except FileNotFoundError:
         raise Permanent(Code.NOT_FOUND, f"the root of {name} is missing", expected=str(root)) from None
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise Permanent(
             Code.INPUT, f"the root of {name} is no certificate", expected="DER, P-256", got=str(root)
         ) from error

@@ -106,7 +106,7 @@ def _chain(raw: bytes) -> tuple[x509.Certificate, ...]:
         raise EvidenceRefused(Reason.QUOTE, f"certification data of type 5 is expected, type {kind} came")
     try:
         chain = x509.load_pem_x509_certificates(raw[certification_at + 6 :].rstrip(b"\0"))
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise EvidenceRefused(Reason.QUOTE, "the PCK chain is not PEM") from None
     if len(chain) != 3:
         raise EvidenceRefused(Reason.QUOTE, f"a PCK chain of 3 certificates is expected, {len(chain)} came")

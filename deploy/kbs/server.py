@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 import uvicorn
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from deploy.kbs import anchors
@@ -63,7 +64,7 @@ def broker(config: KbsConfig) -> Api:
         ) from broken
     except Malformed as malformed:
         raise Permanent(Code.INPUT, "the reference values are damaged", got=str(malformed)) from malformed
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         # The library's text may quote the file: it stays out.
         raise Permanent(
             Code.INPUT, "a key or certificate cannot be read", expected="unencrypted PEM", got=type(error).__name__

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import VerificationError
 from joserfc import jws
@@ -63,7 +64,7 @@ def verify_token(token: str, ca: x509.Certificate, handshake: Handshake, now: in
         payload = parse_object(_signed_payload(token, ca, now))
         _in_date(payload, now)
         return _claims(payload, handshake)
-    except (Malformed, JoseError, VerificationError, ValueError) as error:
+    except (JoseError, VerificationError, UnsupportedAlgorithm, x509.InvalidVersion, ValueError) as error:
         raise Permanent(
             Code.ATTEST_TOKEN,
             "the attestation token is not the owner's",

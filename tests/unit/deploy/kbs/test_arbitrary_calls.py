@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificates
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deploy.kbs.anchors import simulated
 from deploy.kbs.api import Call
 from deploy.kbs.quote import Quote
 from deploy.kbs.refused import EvidenceRefused
+from deploy.kbs.verifier import SgxVerifier
 from tests.simulators.broker import Enclave
 
 JSON = st.recursive(
@@ -108,3 +113,29 @@ def test_a_quote_with_any_part_replaced(caller, pki, data):
         refused(answer)
     else:
         assert at > 1012
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+def test_any_flipped_bit_of_a_platforms_certificates_is_refused(pki, tmp_path):
+    pki.store(tmp_path)
+    verifier = SgxVerifier((simulated("test", tmp_path / "root.der", tmp_path / "collateral.json"),))
+    quote, now = Enclave(pki).quote(bytes(64)), int(time.time())
+    at = quote.index(b"-----BEGIN")
+    chain = [certificate.public_bytes(Encoding.DER) for certificate in load_pem_x509_certificates(quote[at:])]
+    verifier.verify(with_chain(quote[:at], chain), bytes(48), None, now)
+    for index in (0, 1):
+        for bit in range(0, len(chain[index]) * 8, 5):
+            altered, raw = list(chain), bytearray(chain[index])
+            raw[bit // 8] ^= 1 << bit % 8
+            altered[index] = bytes(raw)
+            with pytest.raises(EvidenceRefused):
+                verifier.verify(with_chain(quote[:at], altered), bytes(48), None, now)
+
+
+def with_chain(head, chain):
+    """The quote with another chain: the lengths that tell of it are not signed."""
+    pem = b"".join(
+        b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n" for der in chain
+    )
+    whole = head[:-4] + len(pem).to_bytes(4, "little") + pem
+    return whole[:432] + (len(whole) - 436).to_bytes(4, "little") + whole[436:]

@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from joserfc import jws
 from joserfc.jwk import ECKey
 
-from deploy.kbs.certificates import Authority
+from deploy.kbs.certificates import Authority, Credential, private_pem
 from orchestrator.faults import Code, Permanent
 from schemas.kbs import report_data, runtime_data
 from workers.enclave.kbs.tee_key import TeeKey
@@ -118,8 +118,6 @@ def test_a_tls_servers_key_signs_no_token():
 def test_a_leaf_certifies_nobody():
     leaf = x509.load_pem_x509_certificate(SIGNER.certificate)
     key = ec.generate_private_key(ec.SECP256R1())
-    from deploy.kbs.certificates import Credential, private_pem
-
     forged = certificate(key, ECKey.import_key(SIGNER.key).private_key, issuer=leaf.subject)
     signer = Credential(forged.public_bytes(Encoding.PEM), private_pem(key))
     refused(token(head=header(signer, certificates=[forged, leaf]), signer=signer))
@@ -153,8 +151,6 @@ def certificate(key, issuer_key, *, issuer=CA.subject, begin=-1, end=1, extended
     ],
 )
 def test_the_signers_certificate_is_in_date_and_need_not_be_of_our_making(changes, believed):
-    from deploy.kbs.certificates import Credential, private_pem
-
     key = ec.generate_private_key(ec.SECP256R1())
     authority_key = ECKey.import_key(AUTHORITY.credential.key).private_key
     pem = certificate(key, authority_key, **changes).public_bytes(Encoding.PEM)
@@ -242,6 +238,15 @@ def test_claims_of_another_shape_are_refused(where, value):
         inner = inner[name]
     inner[where[-1]] = value
     refused(token(claims))
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+def test_any_flipped_bit_of_the_signers_certificate_is_refused():
+    whole = x509.load_pem_x509_certificate(SIGNER.certificate).public_bytes(Encoding.DER)
+    for bit in range(0, len(whole) * 8, 5):
+        altered = bytearray(whole)
+        altered[bit // 8] ^= 1 << bit % 8
+        refused(token(head=header(x5c=[base64.b64encode(altered).decode()])))
 
 
 def test_a_refused_token_is_not_quoted():
