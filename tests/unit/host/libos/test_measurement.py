@@ -164,6 +164,7 @@ def test_no_bytes_make_the_entry_parser_do_more_than_fail(raw):
 @pytest.mark.parametrize(
     "text",
     [
+        "[" * 60_000,
         "[]",
         "{}",
         '{"argv":["/a"],"env":{},"cwd":"/","more":1}',

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from orchestrator.faults import Code, Diagnosis, Fault, Permanent, Temporary
+from schemas.strict_json import JsonObject, Malformed, parse_object
 from workers.host.libos.backend import MountedBundle
 from workers.host.libos.entry import MAX_ENTRY_BYTES, Entry
 
@@ -183,7 +184,7 @@ def _done(raw: bytes) -> object:
             raise _malformed("reply")
 
 
-def _fault(members: dict[str, object]) -> Fault:
+def _fault(members: JsonObject) -> Fault:
     texts = {name: str(members.get(name, "")) for name in ("message", "expected", "got", "advice")}
     try:
         told = Diagnosis(Code(str(members.get("code"))), temporary=members.get("temporary") is True, **texts)
@@ -197,14 +198,11 @@ def _is_pid(value: int) -> bool:
     return not isinstance(value, bool) and 1 < value <= _MAX_PID
 
 
-def _load(raw: bytes) -> dict[str, object]:
+def _load(raw: bytes) -> JsonObject:
     try:
-        document = json.loads(raw.decode())
-    except (ValueError, RecursionError) as error:
+        return parse_object(raw)
+    except Malformed as error:
         raise _malformed("message") from error
-    if not isinstance(document, dict):
-        raise _malformed("message")
-    return document
 
 
 def _dump(document: object) -> bytes:
