@@ -1,0 +1,263 @@
+"""The seam over a real bus, with a shim's permissions; the node and the agent are played here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from deploy.local import authority, bus_accounts, bus_server
+from orchestrator import events
+from orchestrator.bus import Bus, Credentials, Histories, connect, ensure_streams, subjects
+from orchestrator.events import Fact
+from orchestrator.faults import Code, Permanent, Temporary
+from orchestrator.launch import Launch
+from orchestrator.lifecycle import State, Zone
+from schemas import commands_pb2
+from tests.nats import free_port
+from tests.simulators import history
+from tests.simulators.history import APP, POD, EventKey
+from workers.host import node as configuration
+from workers.host.node import Node
+from workers.host.shim.bus_pod import BusPod
+from workers.host.shim.pod import ContainerRequest, Exit, SandboxRequest, Streams
+
+T = TypeVar("T")
+SANDBOX = SandboxRequest("/bundle/pod", "shop", "web", "u-1", "")
+CONTAINER = ContainerRequest(APP, "/bundle/app", "redis", "registry/redis:7", "5b" * 32, Streams(stdout="/fifo/out"))
+_NODE = """
+node = "node-a"
+run_dir = "{folder}"
+state_dir = "{folder}"
+runc = "/usr/sbin/runc"
+[bus]
+url = "{url}"
+ca = "{folder}/tls/ca.pem"
+[credentials]
+shim = "{folder}/bus/shim.creds"
+[enclave]
+agent_bundle = "/a"
+boot_bundle = "/b"
+libos = "sim"
+socket = "/s"
+control = "/c"
+init_data = "/i"
+"""
+
+
+@dataclass
+class Stage:
+    """A bus, and everybody on it but the shim."""
+
+    bus: Bus
+    histories: Histories
+    node: Callable[[], Node]
+    key: EventKey
+
+    async def say(self, body: events.Body, container: str = "", attempt: int = 1) -> None:
+        """State a fact as its rightful author."""
+        enclave = isinstance(body, history.ENCLAVE_FACTS)
+        zone, sign = (Zone.ENCLAVE, self.key.sign) if enclave else (Zone.HOST, None)
+        plain = isinstance(body, events.Exited | events.AgentLost)
+        fact = Fact(POD, body, zone, "stage", container, 0 if plain else attempt)
+        await self.histories.append(fact, sign=sign)
+
+    async def until(self, look: Callable[[Launch], object]) -> Launch:
+        async with asyncio.timeout(10):
+            while not look(launch := await self.histories.launch(POD)):
+                await asyncio.sleep(0.02)
+        return launch
+
+    async def attested(self) -> None:
+        await self.say(events.SandboxCreated(POD, 4001, "/netns"))
+        await self.say(history.agent_up())
+        await self.say(history.attested(POD, self.key))
+
+    async def sealed(self) -> None:
+        await self.say(history.image_decrypted(), APP)
+        await self.say(events.FsSealed("cd" * 32, 1, 2, "store"), APP)
+
+    async def booted(self) -> None:
+        await self.say(events.AppStarted(APP, 4003, history.APP_MEASUREMENT), APP)
+        await self.say(events.ConfigDelivered("ef" * 32, "allowed", history.APP_MEASUREMENT), APP)
+        await self.say(events.AppBooted(1, 7), APP)
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    port = free_port()
+    files = authority.create(tmp_path / "tls", ("bus",), ("127.0.0.1", "localhost"))["bus"]
+    accounts = bus_accounts.create(tmp_path / "bus", bus_server.DISK_BYTES)
+    config = tmp_path / "nats.conf"
+    config.write_text(bus_server.configuration(accounts, files, port, tmp_path / "jetstream"))
+    node_file = tmp_path / "node.toml"
+    node_file.write_text(_NODE.format(folder=tmp_path, url=f"tls://127.0.0.1:{port}"))
+    with (tmp_path / "nats.log").open("w") as log:
+        process = subprocess.Popen([Path(sys.executable).with_name("nats-server"), "-c", config], stderr=log)
+    try:
+        for role in ("admin", "worker"):
+            ca_pem = (tmp_path / "tls/ca.pem").read_text()
+            file = str(tmp_path / f"bus/{role}.creds")
+            url = f"tls://127.0.0.1:{port}"
+            credentials = Credentials(url, ca_pem, file=file, inbox=bus_accounts.inbox(role))
+            async with await connect(credentials, role, patience=10) as bus:
+                if role == "admin":
+                    await ensure_streams(bus)
+                else:
+                    yield Stage(bus, Histories(bus), lambda: configuration.load(node_file), EventKey())
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+async def pod(stage: Stage) -> AsyncIterator[BusPod]:
+    pod = BusPod(POD, stage.node)
+    running = asyncio.create_task(pod.run())
+    yield pod
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+async def bounded(call: Awaitable[T]) -> T:
+    return await asyncio.wait_for(call, 15)
+
+
+async def test_a_whole_launch_is_requests_answered_by_facts(stage: Stage, pod: BusPod) -> None:
+    asking = asyncio.create_task(pod.request_sandbox(SANDBOX))
+    requested = (await stage.until(lambda launch: launch.requested)).requested
+    assert requested == events.PodRequested("node-a", "shop", "web", "u-1", "/bundle/pod", "")
+    await stage.say(events.SandboxCreated(POD, 4001, "/netns"))
+    assert await bounded(asking) == 4001
+    waiting = asyncio.create_task(pod.attested())
+    await stage.say(history.agent_up())
+    assert not waiting.done()
+    await stage.say(history.attested(POD, stage.key))
+    await bounded(waiting)
+
+    asking = asyncio.create_task(pod.request_container(CONTAINER))
+    launch = await stage.until(lambda launch: APP in launch.containers)
+    assert launch.containers[APP].requested.image == "registry/redis:7"
+    assert launch.containers[APP].requested.stdout == "/fifo/out"
+    await stage.sealed()
+    await bounded(asking)
+
+    starting = asyncio.create_task(pod.start_container(APP))
+    await stage.until(lambda launch: launch.containers[APP].start_requested_ns)
+    await stage.booted()
+    assert await bounded(starting) == 4003
+
+    ending = asyncio.create_task(pod.exit_of(APP))
+    await stage.say(events.Exited(7, 1_000), APP)
+    assert await bounded(ending) == Exit(7, 1_000)
+
+    removing = asyncio.create_task(pod.remove(APP, "removed by containerd"))
+    launch = await stage.until(lambda launch: launch.containers[APP].progress.state is State.STOPPING)
+    assert launch.containers[APP].progress.stop_reason == "removed by containerd"
+    await stage.say(events.TornDown(()), APP)
+    await bounded(removing)
+
+
+async def test_asking_twice_states_one_fact(stage: Stage, pod: BusPod) -> None:
+    asked = [asyncio.create_task(pod.request_sandbox(SANDBOX)) for _ in range(3)]
+    await stage.until(lambda launch: launch.requested)
+    await stage.say(events.SandboxCreated(POD, 4001, "/netns"))
+    assert [await bounded(ask) for ask in asked] == [4001] * 3
+    assert len(await stage.histories.read(POD)) == 2
+
+
+async def test_a_failed_launch_raises_its_own_diagnosis(stage: Stage, pod: BusPod) -> None:
+    asking = asyncio.create_task(pod.request_sandbox(SANDBOX))
+    await stage.until(lambda launch: launch.requested)
+    await stage.attested()
+    await bounded(asking)
+    container = asyncio.create_task(pod.request_container(CONTAINER))
+    await stage.until(lambda launch: APP in launch.containers)
+    failed = history.step_failed("decrypt_image", code=Code.SIGNATURE_MISSING.value)
+    fact = Fact(POD, failed, Zone.ENCLAVE, "agent", APP, 1)
+    await stage.histories.append(fact, sign=stage.key.sign)
+    with pytest.raises(Permanent) as refused:
+        await bounded(container)
+    assert refused.value.code is Code.SIGNATURE_MISSING
+    assert refused.value.diagnosis.advice == "look at the worker's log"
+    removing = asyncio.create_task(pod.remove(APP, "containerd gave up"))
+    await stage.until(lambda launch: launch.containers[APP].progress.state is State.STOPPING)
+    await stage.say(events.TornDown(()), APP)
+    await bounded(removing)
+    assert (await bounded(pod.exit_of(APP))).status == 255
+
+
+async def test_removing_a_pod_or_container_that_was_never_asked_for_is_done_at_once(stage: Stage, pod: BusPod) -> None:
+    await bounded(pod.remove("", "nothing"))
+    await bounded(pod.remove(APP, "nothing"))
+    assert await stage.histories.read(POD) == []
+
+
+async def test_a_container_of_a_pod_that_is_gone_needs_no_teardown_of_its_own(stage: Stage, pod: BusPod) -> None:
+    asking = asyncio.create_task(pod.request_sandbox(SANDBOX))
+    await stage.until(lambda launch: launch.requested)
+    await stage.attested()
+    await bounded(asking)
+    container = asyncio.create_task(pod.request_container(CONTAINER))
+    await stage.until(lambda launch: APP in launch.containers)
+    await stage.say(events.AgentLost(137))
+    with pytest.raises(Permanent) as lost:
+        await bounded(container)
+    assert lost.value.code is Code.AGENT_LOST
+    await stage.say(events.TornDown(()))
+    await bounded(pod.remove(APP, "its pod is gone"))
+    assert (await bounded(pod.exit_of(APP))).status == 255
+
+
+async def test_a_signal_is_a_request_to_the_node_and_its_refusal_a_fault(stage: Stage, pod: BusPod) -> None:
+    seen: list[commands_pb2.SignalRequest] = []
+
+    async def answer(raw: bytes) -> bytes:
+        seen.append(commands_pb2.SignalRequest.FromString(raw))
+        code = "" if len(seen) == 1 else Code.NOT_FOUND.value
+        return commands_pb2.SignalReply(code=code, message="it has ended").SerializeToString()
+
+    await stage.bus.serve(subjects.host_request("node-a", "signal"), answer)
+    await bounded(pod.signal(APP, 15, everything=True))
+    with pytest.raises(Permanent) as gone:
+        await bounded(pod.signal("", 9, everything=False))
+    assert gone.value.code is Code.NOT_FOUND
+    assert [(s.runc_id, s.signal, s.all) for s in seen] == [(APP, 15, True), (POD, 9, False)]
+
+
+async def test_a_bus_that_cannot_be_used_is_told_to_every_caller(stage: Stage) -> None:
+    def unreadable() -> Node:
+        raise Permanent(Code.INPUT, "the node's configuration cannot be read")
+
+    pod = BusPod(POD, unreadable)
+    running = asyncio.create_task(pod.run())
+    for call in (pod.request_sandbox(SANDBOX), pod.attested(), pod.remove("", "x"), pod.signal("", 9, everything=True)):
+        with pytest.raises(Permanent):
+            await bounded(call)
+    await running
+
+
+async def test_a_node_that_does_not_answer_a_signal_is_a_temporary_fault(stage: Stage, pod: BusPod) -> None:
+    with pytest.raises(Temporary):
+        await bounded(pod.signal(APP, 15, everything=False))
+
+
+async def test_a_second_shim_of_a_pod_finds_everything_in_its_history(stage: Stage, pod: BusPod) -> None:
+    asking = asyncio.create_task(pod.request_sandbox(SANDBOX))
+    await stage.until(lambda launch: launch.requested)
+    await stage.attested()
+    await bounded(asking)
+    second = BusPod(POD, stage.node)
+    running = asyncio.create_task(second.run())
+    assert await bounded(second.request_sandbox(replace(SANDBOX, bundle="/another"))) == 4001
+    await bounded(second.attested())
+    running.cancel()
+    await asyncio.wait([running])

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.empty_pb2 import Empty
+
+from orchestrator.faults import Code, Permanent
+from schemas.containerd import events_pb2, forward_pb2, process_pb2
+from schemas.containerd import task_pb2 as pb
+from tests.simulators.memory_pod import PID, MemoryPod
+from workers.host.shim.delete import ANSWER
+from workers.host.shim.publisher import Publisher
+from workers.host.shim.task import TaskService
+from workers.host.shim.ttrpc.server import Method
+from workers.host.shim.ttrpc.status import Refusal, StatusCode
+
+POD, APP = "p0d", "c0ntainer"
+DENIED = Permanent(Code.SIGNATURE_MISSING, "the image is not signed")
+
+
+class World:
+    """A Task service, its pod, and what containerd was told."""
+
+    def __init__(self, service: TaskService, pod: MemoryPod, told: list[Any], bundles: Callable[..., Path]) -> None:
+        self.service, self.pod, self.told, self._bundles = service, pod, told, bundles
+
+    async def create_sandbox(self) -> pb.CreateTaskResponse:
+        bundle = self._bundles(
+            POD,
+            container_type="sandbox",
+            sandbox_id=POD,
+            sandbox_name="web",
+            sandbox_namespace="shop",
+            sandbox_uid="u-1",
+        )
+        return await self.service.create(pb.CreateTaskRequest(id=POD, bundle=str(bundle)))
+
+    async def create_app(self) -> pb.CreateTaskResponse:
+        bundle = self._bundles(
+            APP, container_type="container", sandbox_id=POD, container_name="redis", image_name="registry/redis:7"
+        )
+        request = pb.CreateTaskRequest(id=APP, bundle=str(bundle), stdout="/fifo/out", stderr="/fifo/err")
+        return await self.service.create(request)
+
+    async def start(self, id_: str) -> int:
+        return (await self.service.start(pb.StartRequest(id=id_))).pid
+
+    async def state(self, id_: str) -> pb.StateResponse:
+        return await self.service.state(pb.StateRequest(id=id_))
+
+    async def wait(self, id_: str) -> int:
+        return (await asyncio.wait_for(self.service.wait(pb.WaitRequest(id=id_)), 5)).exit_status
+
+    async def delete(self, id_: str) -> pb.DeleteResponse:
+        return await self.service.delete(pb.DeleteRequest(id=id_))
+
+    async def events(self, count: int) -> list[Any]:
+        async with asyncio.timeout(5):
+            while len(self.told) < count:
+                await asyncio.sleep(0.01)
+        return self.told
+
+
+@pytest.fixture
+async def world(serve: Any, bundle: Callable[..., Path]) -> AsyncIterator[World]:
+    told: list[Any] = []
+
+    async def forward(request: forward_pb2.ForwardRequest) -> Empty:
+        kind = getattr(events_pb2, request.envelope.event.type_url.removeprefix("containerd.events."))
+        told.append(kind.FromString(request.envelope.event.value))
+        return Empty()
+
+    name = "containerd.services.events.ttrpc.v1.Events/Forward"
+    publisher = Publisher(serve({name: Method(forward_pb2.ForwardRequest, forward)}), "k8s.io")
+    pod = MemoryPod()
+    tasks = asyncio.TaskGroup()
+    async with tasks:
+        running = tasks.create_task(publisher.run())
+        yield World(TaskService(POD, pod, publisher, tasks), pod, told, bundle)
+        running.cancel()
+        for container in ("", APP):
+            if not pod._exit(container).done():
+                pod.end(container, 0)
+
+
+async def refused(call: Any) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        await call
+    return caught.value
+
+
+async def test_a_pods_life_is_requests_to_the_pod_and_events_to_containerd(world: World) -> None:
+    assert (await world.create_sandbox()).pid == PID
+    assert (await world.state(POD)).status == process_pb2.CREATED
+    assert await world.start(POD) == PID
+    assert (await world.create_app()).pid == 0
+    assert await world.start(APP) == PID + 1
+    assert (await world.state(APP)).status == process_pb2.RUNNING
+    await world.service.kill(pb.KillRequest(id=APP, signal=15))
+    world.pod.end(APP, 143)
+    assert await world.wait(APP) == 143
+    deleted = await world.delete(APP)
+    assert (deleted.pid, deleted.exit_status, deleted.exited_at.seconds, deleted.exited_at.nanos) == (
+        PID + 1,
+        143,
+        1,
+        1,
+    )
+    assert world.pod.asked == [
+        "request_sandbox",
+        "attested",
+        f"request_container {APP}",
+        f"start_container {APP}",
+        f"signal {APP} 15",
+        f"remove {APP}",
+    ]
+    told = await world.events(6)
+    assert [type(event).__name__ for event in told] == [
+        *("TaskCreate", "TaskStart"),
+        *("TaskCreate", "TaskStart", "TaskExit", "TaskDelete"),
+    ]
+    assert (told[4].container_id, told[4].id, told[4].exit_status) == (APP, APP, 143)
+
+
+async def test_what_containerd_says_of_a_container_reaches_the_pod(world: World) -> None:
+    await world.create_sandbox()
+    await world.create_app()
+    assert world.pod.sandbox is not None
+    assert (world.pod.sandbox.namespace, world.pod.sandbox.name, world.pod.sandbox.uid) == ("shop", "web", "u-1")
+    request = world.pod.containers[APP]
+    assert (request.name, request.image) == ("redis", "registry/redis:7")
+    assert (request.streams.stdin, request.streams.stdout, request.streams.stderr) == ("", "/fifo/out", "/fifo/err")
+    assert len(bytes.fromhex(request.process_sha256)) == 32
+
+
+async def test_a_create_that_fails_leaves_a_task_that_has_ended_and_can_be_deleted(world: World) -> None:
+    await world.create_sandbox()
+    world.pod.fail[f"request_container {APP}"] = DENIED
+    with pytest.raises(Permanent):
+        await world.create_app()
+    assert await world.wait(APP) == 255
+    assert (await refused(world.service.kill(pb.KillRequest(id=APP, signal=9)))).status is StatusCode.NOT_FOUND
+    assert (await world.delete(APP)).exit_status == 255
+    assert f"remove {APP}" in world.pod.asked
+    assert (await refused(world.state(APP))).status is StatusCode.NOT_FOUND
+
+
+async def test_a_pod_that_is_not_attested_ends_with_its_diagnosis(world: World) -> None:
+    await world.create_sandbox()
+    world.pod.fail["attested"] = Permanent(Code.ATTEST_NOT_LISTED, "not listed")
+    with pytest.raises(Permanent) as caught:
+        await world.start(POD)
+    assert caught.value.code is Code.ATTEST_NOT_LISTED
+    assert await world.wait(POD) == 255
+    await world.delete(POD)
+    assert world.pod.asked[-1] == "remove "
+
+
+async def test_a_create_that_containerd_gave_up_is_a_failed_one(world: World) -> None:
+    await world.create_sandbox()
+    world.pod.block[f"request_container {APP}"] = asyncio.Event()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await world.create_app()
+    assert await world.wait(APP) == 255
+    await world.delete(APP)
+
+
+async def test_delete_waits_for_a_kill_that_is_under_way(world: World) -> None:
+    await world.create_sandbox()
+    await world.start(POD)
+    gate = world.pod.block["signal  9"] = asyncio.Event()
+    killing = asyncio.create_task(world.service.kill(pb.KillRequest(id=POD, signal=9)))
+    await asyncio.sleep(0.02)
+    world.pod.end("", 137)
+    await world.wait(POD)
+    deleting = asyncio.create_task(world.delete(POD))
+    await asyncio.sleep(0.02)
+    assert "remove " not in world.pod.asked
+    gate.set()
+    with pytest.raises(Permanent):
+        await killing
+    await deleting
+    assert world.pod.asked[-1] == "remove "
+
+
+async def test_a_task_without_a_process_is_ended_by_a_signal_alone(world: World) -> None:
+    await world.create_sandbox()
+    await world.create_app()
+    await world.service.kill(pb.KillRequest(id=APP, signal=9))
+    assert await world.wait(APP) == 137
+    assert [asked for asked in world.pod.asked if asked.startswith("signal")] == []
+
+
+async def test_a_running_task_is_not_deleted_and_a_known_one_not_made_again(world: World) -> None:
+    await world.create_sandbox()
+    again = pb.CreateTaskRequest(id=POD, bundle=(await world.state(POD)).bundle)
+    assert (await refused(world.service.create(again))).status is StatusCode.ALREADY_EXISTS
+    await world.start(POD)
+    assert (await refused(world.delete(POD))).status is StatusCode.FAILED_PRECONDITION
+    assert (await refused(world.start(POD))).status is StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_container_of_another_pod_is_refused(world: World, bundle: Callable[..., Path]) -> None:
+    stray = bundle("stray", container_type="container", sandbox_id="another")
+    request = pb.CreateTaskRequest(id="stray", bundle=str(stray))
+    assert (await refused(world.service.create(request))).status is StatusCode.INVALID_ARGUMENT
+    assert world.pod.asked == []
+
+
+async def test_exec_is_denied_and_an_execs_own_id_is_unknown(world: World) -> None:
+    await world.create_sandbox()
+    denied = await refused(world.service.exec(pb.ExecProcessRequest(id=POD, exec_id="sh")))
+    assert denied.status is StatusCode.FAILED_PRECONDITION
+    assert Code.CONFIG_PROCESS_DENIED in str(denied)
+    asked = pb.StateRequest(id=POD, exec_id="sh")
+    assert (await refused(world.service.state(asked))).status is StatusCode.NOT_FOUND
+
+
+async def test_the_shim_is_idle_only_when_its_last_task_is_deleted(world: World) -> None:
+    await world.create_sandbox()
+    await world.service.shutdown(pb.ShutdownRequest(id=POD))
+    assert not world.service.idle.is_set()
+    await world.delete(POD)
+    await world.service.shutdown(pb.ShutdownRequest(id=POD))
+    assert world.service.idle.is_set()
+
+
+async def test_the_answer_to_delete_is_left_for_the_program_that_containerd_runs_next(world: World) -> None:
+    await world.create_sandbox()
+    bundle = Path((await world.state(POD)).bundle)
+    reply = await world.delete(POD)
+    assert pb.DeleteResponse.FromString((bundle / ANSWER).read_bytes()) == reply
+
+
+async def test_every_call_that_the_service_declares_is_answered_by_a_method(world: World) -> None:
+    declared = pb.DESCRIPTOR.services_by_name["Task"].methods
+    assert set(world.service.methods()) == {f"containerd.task.v2.Task/{rpc.name}" for rpc in declared}
