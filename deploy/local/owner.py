@@ -1,26 +1,33 @@
 """The image owner's side of a stack: a key broker's home, what is admitted, and the init-data that points to it.
 
-Zone: owner, on the one machine of a local stack, which is for trying things out: here the owner trusts the host with
-everything. May import: `deploy.{kbs,local}`, `workers.enclave.init_data`, `workers.host.libos.sim`, `orchestrator.faults`.
+Zone: owner, on the one machine of a local stack, which is for trying things out: here the owner trusts the host
+with everything. May import: `deploy.{kbs,local,publish}`, `workers.{enclave,host.libos.sim}`, `orchestrator.faults`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from deploy.kbs import owner as broker
 from deploy.kbs.admin_client import AdminClient
 from deploy.local.layout import Layout
+from deploy.publish.cosign_key import SigningKey
+from deploy.publish.policies import IMAGE_POLICY, LAUNCH_POLICY, PolicyFolder
+from deploy.publish.publication import Published, Publisher
+from deploy.publish.source import open_image
+from workers.enclave.image.reference import parse_reference
+from workers.enclave.image.registry import Registry
 from workers.enclave.init_data import MEMBER
-from workers.enclave.kbs.uri import ResourceUri
 from workers.host.libos.sim.measurement import measure_image
 
-IMAGE_POLICY: Final = "kbs:///default/security-policy/image"
-LAUNCH_POLICY: Final = "kbs:///default/launch-policy/default"
+SIGNING_KEY: Final = "cosign.key"
+NO_PASSWORD: Final = b""
+"""A local stack's key lies beside its authority's, on a disk that is wiped with the stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,8 @@ class Owner:
             simulated_roots=[("simulated-cpu", pki / "root.der", pki / "collateral.json")],
         )
         self.init_data.write_text(self._init_data())
+        (self.home / SIGNING_KEY).touch(mode=0o600)
+        (self.home / SIGNING_KEY).write_bytes(SigningKey.generate().write(NO_PASSWORD))
 
     @property
     def init_data(self) -> Path:
@@ -73,18 +82,34 @@ class Owner:
         try:
             client.set_reference_value("sgx_mr_enclave", [admitted.agent])
             client.set_reference_value("sgx_config_id", [admitted.config_id])
-            client.set_reference_value("allow_simulated", True)  # noqa: FBT003 - the value itself
+            client.set_reference_value("allow_simulated", True)
+            self.policies.admit_boot([admitted.boot])
+            self.policies.put(client)
         finally:
             client.close()
         return admitted
 
-    def put_document(self, uri: str, document: dict[str, Any]) -> None:
-        """Store a JSON document, a policy for instance, at `uri`."""
-        client = self.admin()
+    @property
+    def policies(self) -> PolicyFolder:
+        """The image policy and the launch policy, as files that a person may edit."""
+        return PolicyFolder(self.home / "policies")
+
+    def signing_key(self) -> SigningKey:
+        """Signs this owner's images."""
+        return SigningKey.read((self.home / SIGNING_KEY).read_bytes(), NO_PASSWORD)
+
+    def publish(self, image: str, name: str, progress: Callable[[int], None] = lambda _: None) -> Published:
+        """Encrypt, push, sign and admit `image` (as `enclave-cc publish` takes it) as `name` (`repository:tag`)."""
+        target = parse_reference(f"{self._layout.registry_host}/{name}")
+        registry = Registry(ca_pem=self._layout.ca.read_text())
+        broker = self.admin()
         try:
-            client.put_resource(ResourceUri.parse(uri), json.dumps(document, indent=1).encode())
+            plain = open_image(image, registry=registry)
+            publisher = Publisher(registry, broker, self.signing_key(), self.policies)
+            return publisher.publish(plain, target, progress=progress)
         finally:
-            client.close()
+            broker.close()
+            registry.close()
 
     def _init_data(self) -> str:
         inner = "\n".join(
@@ -92,8 +117,8 @@ class Owner:
             for name, value in (
                 ("kbs_url", self._layout.kbs_url),
                 ("kbs_ca", self.ca_pem),
-                ("image_policy", IMAGE_POLICY),
-                ("launch_policy", LAUNCH_POLICY),
+                ("image_policy", str(IMAGE_POLICY)),
+                ("launch_policy", str(LAUNCH_POLICY)),
                 ("registry_ca", self._layout.ca.read_text()),
             )
         )

@@ -57,6 +57,6 @@ def first_lines(log: Path, lines: int = 3) -> str:
 
 def _redis(address: str, *command: str) -> str:
     done = subprocess.run(
-        ["redis-cli", "-h", address, "-t", "2", *command], capture_output=True, text=True, check=False, timeout=10
+        ["redis-cli", "-h", address, *command], capture_output=True, text=True, check=False, timeout=10
     )
     return done.stdout.strip() or done.stderr.strip()
