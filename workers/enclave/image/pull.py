@@ -106,7 +106,7 @@ def resolve(
     """
     name = parse_reference(reference)
     found = registry.image(name, architecture=architecture)
-    verdict = policy.verify(Subject(name, found, registry), get_key)
+    verdict = policy.verify(Subject(name, found.digests, registry), get_key)
     raw = registry.blob(name, found.manifest.config, limit=LONGEST_CONFIG, what="image configuration")
     config = parse_config(raw)
     _check_shape(name, found.manifest, config, architecture)

@@ -41,6 +41,11 @@ class FoundImage:
     digest: str
     index_digest: str | None
 
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """What a signature may vouch for: the manifest, and the index that names it."""
+        return (self.digest, self.index_digest) if self.index_digest else (self.digest,)
+
 
 class Registry:
     """Reads from the registry that a reference names. Safe to use from several threads."""

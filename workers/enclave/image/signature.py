@@ -34,7 +34,7 @@ from workers.enclave.image.reference import DIGEST_RULE, parse_name
 if TYPE_CHECKING:
     from workers.enclave.image.identity import Identity
     from workers.enclave.image.reference import Reference
-    from workers.enclave.image.registry import FoundImage, Registry
+    from workers.enclave.image.registry import Registry
 
 PAYLOAD_TYPE: Final = "cosign container image signature"
 PAYLOAD_MEDIA_TYPE: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -101,18 +101,20 @@ class PublicKey:
 class Subject:
     """The image under judgement: its name, its digests, and its signatures, fetched when a rule first asks for them."""
 
-    __slots__ = ("_found", "_registry", "_signatures", "reference")
+    __slots__ = ("_registry", "_signatures", "digests", "reference")
 
-    def __init__(self, reference: Reference, found: FoundImage, registry: Registry) -> None:
+    def __init__(self, reference: Reference, digests: tuple[str, ...], registry: Registry) -> None:
+        """Prepare; nothing is fetched yet.
+
+        Args:
+            reference: as it was asked for.
+            digests: what a signature may vouch for: the manifest, then the index that names it if there is one.
+            registry: where the signatures lie.
+        """
         self.reference = reference
-        self._found = found
+        self.digests = digests
         self._registry = registry
         self._signatures: tuple[Signature, ...] | None = None
-
-    @property
-    def digests(self) -> tuple[str, ...]:
-        """What a signature may vouch for: the manifest, and the index that names it."""
-        return tuple(digest for digest in (self._found.digest, self._found.index_digest) if digest)
 
     def signatures(self) -> tuple[Signature, ...]:
         """Every signature in the registry, unverified.
@@ -127,7 +129,7 @@ class Subject:
             raise Permanent(
                 Code.SIGNATURE_MISSING,
                 f"{self.reference} is not signed",
-                expected=f"signatures at the tag {signature_tag(self._found.digest)}",
+                expected=f"signatures at the tag {signature_tag(self.digests[0])}",
                 got="none",
                 advice="sign it with `enclave-cc publish --key`, or with cosign",
             )
