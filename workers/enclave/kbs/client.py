@@ -54,13 +54,13 @@ class AttestationResult:
 class KbsClient:
     """One enclave's dealings with the owner's broker. Calls block and may come from any thread.
 
-    `url`, `ca_pem` and `init_data` come from the init-data that the hardware vouches for, never from the host;
-    `proxy_url` is the host's and is trusted with nothing.
+    `url`, `ca_pem` (one certificate, else `Permanent(INPUT)`) and `init_data` come from the init-data that the hardware
+    vouches for, never from the host; `proxy_url` is the host's and is trusted with nothing.
     """
 
     def __init__(self, url: str, ca_pem: str, tee: Quoter, proxy_url: str | None, init_data: str | None) -> None:
         self._channel = Channel(url, ca_pem, proxy_url)
-        self._ca = x509.load_pem_x509_certificate(ca_pem.encode())
+        self._ca = _authority(ca_pem)
         self._tee = tee
         self._init_data = init_data
         self._key = TeeKey()
@@ -175,3 +175,16 @@ class KbsClient:
 
     def _fetch(self, uri: ResourceUri, attested: AttestationResult) -> Reply:
         return self._channel.send("GET", uri.path, {"Authorization": f"Bearer {attested.token}"})
+
+
+def _authority(ca_pem: str) -> x509.Certificate:
+    """The one authority: with two, TLS and tokens could be of different owners."""
+    certificates = x509.load_pem_x509_certificates(ca_pem.encode())
+    if len(certificates) != 1:
+        raise Permanent(
+            Code.INPUT,
+            "the owner has one authority",
+            expected="one certificate",
+            got=f"{len(certificates)} certificates",
+        )
+    return certificates[0]

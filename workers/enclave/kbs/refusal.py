@@ -28,6 +28,9 @@ _EVIDENCE: Final = {
     "quote": (Code.ATTEST_QUOTE, "does the broker know this platform's root, and is its collateral in date?"),
     "report-data": (Code.ATTEST_QUOTE, "the quote binds other runtime data; something altered the handshake"),
     "init-data": (Code.AGENT_INIT_DATA, "the enclave was not launched with the init-data that it presents"),
+    "policy": (Code.ATTEST_QUOTE, "the owner's attestation policy gives no judgement; mend it and set it again"),
+    "request": (Code.ATTEST_QUOTE, "client and broker disagree on the protocol's shapes; are they of one release?"),
+    "tee": (Code.ATTEST_QUOTE, "this broker verifies SGX quotes only"),
 }
 
 

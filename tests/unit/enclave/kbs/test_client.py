@@ -283,8 +283,8 @@ def test_a_connection_without_tls_cannot_be_asked_for(broker, tee, url):
     assert fault_of(Permanent, KbsClient, url, broker.ca_pem, tee, None, None).code == Code.INPUT
 
 
-def test_an_authority_that_is_no_certificate_is_refused(broker, tee):
-    for pem in ("", "x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+def test_an_authority_that_is_no_certificate_or_two_is_refused(broker, tee):
+    for pem in (broker.ca_pem * 2, "", "x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
         assert fault_of(Permanent, KbsClient, broker.url, pem, tee, None, None).code == Code.INPUT
 
 
