@@ -14,7 +14,7 @@ import platform
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -60,13 +60,14 @@ def pause() -> Path:
     return _cached("pause", hashlib.sha256(tar), lambda: tar, {"Entrypoint": ["/pause", "-P"], "Env": [_PATH]})
 
 
-def busybox(files: Mapping[str, bytes] | None = None) -> Path:
+def busybox(files: Mapping[str, bytes] | None = None, command: Sequence[str] = ("/bin/sh",)) -> Path:
     """A shell and a few tools in one file, with `files` (path without leading slash: content) beside them."""
     binary = _read(BUSYBOX, "busybox-static")
     members = {"bin/busybox": (binary, 0o755), **{name: (body, 0o644) for name, body in (files or {}).items()}}
     members |= {name: (body, 0o644) for name, body in _ACCOUNTS.items()}
     tar = _tar(members, {f"bin/{applet}": "busybox" for applet in APPLETS}, ("tmp", "proc", "sys", "dev", "root"))
-    return _cached("busybox", hashlib.sha256(tar), lambda: tar, {"Cmd": ["/bin/sh"], "Env": [_PATH]})
+    recipe = hashlib.sha256(tar + repr(tuple(command)).encode())
+    return _cached("busybox", recipe, lambda: tar, {"Cmd": list(command), "Env": [_PATH]})
 
 
 def redis() -> Path:

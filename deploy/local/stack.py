@@ -196,6 +196,8 @@ class Stack:
             asyncio.run(self._make_streams())
         if program.name == "registry":
             registry.push(self.layout, images.pause(), containerd.PAUSE)
+        if program.name == "kbs":
+            Owner(self.layout).admit(node.agent_bundle(self.layout), node.boot_bundle(self.layout))
 
     async def _make_streams(self) -> None:
         async with await connect(self.credentials("admin"), "enclave-cc local up") as bus:
