@@ -1,29 +1,42 @@
-"""Each row of the lifecycle has one file, in its zone; each file of a zone is a row or is listed here."""
+"""Each row of the lifecycle has one file, in its zone; each file that executes a step has a row."""
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
+
+import pytest
 
 from orchestrator.lifecycle import BY_NAME, HOST_HALF, TEARDOWN, TRANSITIONS
 
-NOT_TRANSITIONS = {
-    "host": {"__init__", "__main__"},
-    "enclave": {"__init__", "agent", "boot"},
-}
-"""What else stands in a zone's folder, beside the transitions."""
+ROWS = (*TRANSITIONS, HOST_HALF, TEARDOWN)
 
 
-def test_every_transition_is_one_file_in_its_zone(repository: Path) -> None:
-    rows = (*TRANSITIONS, HOST_HALF, TEARDOWN)
-    missing = [f"workers/{row.zone}/{row.name}.py" for row in rows]
-    assert [path for path in missing if not (repository / path).is_file()] == []
+def steps(module: Path) -> list[str]:
+    """The classes of a module that take a command and a launch: what a worker executes."""
+    return [
+        node.name
+        for node in ast.parse(module.read_text()).body
+        if isinstance(node, ast.ClassDef)
+        for part in node.body
+        if isinstance(part, ast.AsyncFunctionDef)
+        and part.name == "__call__"
+        and [argument.arg for argument in part.args.args] == ["self", "command", "launch"]
+    ]
 
 
-def test_every_file_of_a_zone_is_a_transition_or_is_listed(repository: Path) -> None:
-    unknown = {
-        str(path.relative_to(repository))
-        for zone, others in NOT_TRANSITIONS.items()
-        for path in (repository / "workers" / zone).glob("*.py")
-        if path.stem not in others and not (path.stem in BY_NAME and BY_NAME[path.stem].zone == zone)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_transition_is_one_class_in_one_file_of_its_zone(repository: Path, row: object) -> None:
+    module = repository / f"workers/{row.zone}/{row.name}.py"  # type: ignore[attr-defined]
+    assert steps(module) == ["".join(word.title() for word in row.name.split("_"))]  # type: ignore[attr-defined]
+
+
+def test_every_file_that_executes_a_step_has_a_row(repository: Path) -> None:
+    executing = {
+        (zone, path.stem)
+        for zone in ("host", "enclave")
+        for path in (repository / "workers" / zone).rglob("*.py")
+        if steps(path)
     }
-    assert unknown == set()
+    assert executing == {(row.zone, row.name) for row in ROWS}
+    assert {name for _, name in executing} == set(BY_NAME)
