@@ -17,7 +17,10 @@ from click.shell_completion import get_completion_class
 from orchestrator.faults import Fault, Temporary
 
 SUBCOMMANDS: Final = {
-    "local": ("deploy.local.commands:local", "One machine's whole stack: up, down, status."),
+    "demo": ("deploy.local.demo.command:demo", "The whole system once, on this machine, and away again."),
+    "up": ("deploy.local.commands:up", "Start this machine's stack and keep it."),
+    "down": ("deploy.local.commands:down", "Stop it, and prove that nothing is left."),
+    "status": ("deploy.local.commands:status", "How its processes are."),
     "kbs": ("deploy.kbs.cli:kbs", "The owner's key broker: init, serve, resources, policies, reference values."),
     "payload": ("deploy.payload.commands:payload", "The agent's and boot init's bundles: build, inspect."),
 }

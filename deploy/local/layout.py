@@ -135,7 +135,7 @@ def load(name: str = DEFAULT_NAME, root: Path | None = None) -> Layout:
             f"there is no stack {name}",
             expected=f"{root}/stack.json",
             got=type(error).__name__,
-            advice="`enclave-cc local up` makes one",
+            advice="`enclave-cc up` makes one",
         ) from error
     return Layout(document["name"], root, Path(document["run"]), Ports(**document["ports"]), document["subnet"])
 

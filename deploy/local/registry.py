@@ -52,6 +52,6 @@ def push(layout: Layout, image: Path, name: str) -> str:
             f"the image {name} could not be pushed",
             expected=f"the registry at {layout.registry_host} takes it",
             got=copied.stderr.strip()[-500:],
-            advice="see whether the registry runs (`enclave-cc local status`)",
+            advice="see whether the registry runs (`enclave-cc status`)",
         )
     return reference

@@ -74,7 +74,7 @@ class Stack:
                 f"there is a stack {name} already",
                 expected="no such folder",
                 got=f"{where.root} or {where.run}",
-                advice=f"`enclave-cc local down --name {name}`, or choose another name",
+                advice=f"`enclave-cc down --name {name}`, or choose another name",
             )
         where.root.mkdir(mode=0o700, parents=True)
         files = authority.create(where.root / "tls", SERVERS, ("127.0.0.1", "localhost"))
@@ -200,5 +200,5 @@ class Stack:
             Owner(self.layout).admit(node.agent_bundle(self.layout), node.boot_bundle(self.layout))
 
     async def _make_streams(self) -> None:
-        async with await connect(self.credentials("admin"), "enclave-cc local up") as bus:
+        async with await connect(self.credentials("admin"), "enclave-cc up") as bus:
             await ensure_streams(bus)

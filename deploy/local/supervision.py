@@ -119,7 +119,7 @@ class Supervisor:
                 f"the stack {self._layout.name} does not run",
                 expected=f"supervisord at {self._layout.supervisor}",
                 got=type(error).__name__,
-                advice="`enclave-cc local up` starts it",
+                advice="`enclave-cc up` starts it",
             ) from error
         if not isinstance(answer, list):
             return []

@@ -76,7 +76,7 @@ class AgentSigner:
                 "the key that signs agents' bus users cannot be read",
                 expected="a file with the members account and seed",
                 got=f"{path}: {type(error).__name__}",
-                advice="`enclave-cc local up` makes it; its owner is root",
+                advice="`enclave-cc up` makes it; its owner is root",
             ) from error
 
     def save(self, path: Path) -> None:
