@@ -1,4 +1,4 @@
-"""`enclave-cc local`: up, down, status.
+"""`enclave-cc up`, `down`, `status`: one machine's whole stack, for trying, developing and testing.
 
 Zone: host. May import: `click`, `rich`, `deploy.local`.
 """
@@ -22,12 +22,7 @@ _name = click.option(
 )
 
 
-@click.group()
-def local() -> None:
-    """One machine's whole stack, for trying, developing and testing."""
-
-
-@local.command()
+@click.command()
 @_name
 def up(name: str) -> None:
     """Start the stack, making it first if there is none. What runs already is left alone."""
@@ -42,7 +37,7 @@ def up(name: str) -> None:
         click.echo(f"{label:<12}{value}")
 
 
-@local.command()
+@click.command()
 @_name
 @click.option("--keep-data", is_flag=True, help="Keep histories, images and keys for the next `up`.")
 def down(name: str, *, keep_data: bool) -> None:
@@ -55,7 +50,7 @@ def down(name: str, *, keep_data: bool) -> None:
     click.echo("nothing is left behind" if not keep_data else "stopped; its data is kept")
 
 
-@local.command()
+@click.command()
 @_name
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 def status(name: str, *, as_json: bool) -> None:
