@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from orchestrator.faults import Code, Permanent
-from workers.enclave.image.reference import Reference, parse_name, parse_reference
+from workers.enclave.image.reference import Reference, parse_name
 
 if TYPE_CHECKING:
     from workers.enclave.image.document import Node
@@ -136,15 +136,23 @@ def parse_identity(node: Node | None) -> Identity:
         case "matchRepoDigestOrExact":
             rule = MatchRepoDigestOrExact()
         case "exactReference":
-            rule = ExactReference(parse_reference(node.need("dockerReference").text()))
+            rule = ExactReference(_name(node.need("dockerReference")))
         case "exactRepository":
-            rule = ExactRepository(parse_name(node.need("dockerRepository").text()).repository)
+            rule = ExactRepository(_name(node.need("dockerRepository")).repository)
         case "remapIdentity":
             rule = RemapIdentity(node.need("prefix").text().rstrip("/"), node.need("signedPrefix").text().rstrip("/"))
         case _:
             raise kind.malformed("a signedIdentity of containers-policy.json", "another type")
     node.finish()
     return rule
+
+
+def _name(node: Node) -> Reference:
+    text = node.text(longest=512)
+    try:
+        return parse_name(text)
+    except Permanent as fault:
+        raise node.malformed(fault.diagnosis.expected, ascii(text[:200])) from None
 
 
 def _same(expected: str, got: str, kind: str) -> None:

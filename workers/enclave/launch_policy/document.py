@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.faults import Code
+from orchestrator.faults import Code, Permanent
 from workers.enclave.image.document import parse_object
 from workers.enclave.image.reference import DIGEST_RULE, parse_name
 from workers.enclave.image.resource import resource_uri
@@ -216,7 +216,10 @@ def _scope(node: Node) -> ImageScope:
     text = node.text()
     if DIGEST_RULE.fullmatch(text):
         return ImageScope(None, text)
-    name = parse_name(text)
+    try:
+        name = parse_name(text)
+    except Permanent as fault:
+        raise node.malformed(fault.diagnosis.expected, ascii(text[:200])) from None
     if name.tag is not None:
         raise node.malformed("a repository or a digest", "a tag, which is the registry's word")
     return ImageScope(name.repository, name.digest)

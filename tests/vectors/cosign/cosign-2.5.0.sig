@@ -1,0 +1,1 @@
+MEQCIHfxx3/eaDkBgyQDoEVBPUZQW7czXtVEvJuZdMKUKVrJAiBoww0STKrpzKd8grU5Ruq+slVZrMF/ylmGmfcBThDesQ==
