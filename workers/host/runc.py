@@ -3,7 +3,7 @@
 Zone: host. May import: `orchestrator.faults`, the standard library.
 
 conmon is the parent of a container's first process: it keeps its standard streams and writes its exit status to a file.
-So every process of ours may die and be started again without losing an exit (docs/adr/0003).
+So every process of ours may die and be started again without losing an exit (docs/adr/0004).
 
     <run_dir>/runc/              runc's state
     <run_dir>/exits/<id>         exit status, written by conmon when the container has ended
