@@ -11,7 +11,7 @@ Zone: any. May import: `transitions`, the standard library. No I/O.
 - A transition is executed in the zone named beside it, by the worker file of the same name
   (`workers/host/create_sandbox.py`), and answered by one fact.
 - `deliver_config` has a half in each zone: the host starts boot init (`start_app`), the enclave judges and delivers.
-- A step that fails for a `Temporary` reason is tried again until `attempts` are used; each attempt has its own deadline.
+- A step that fails for a `Temporary` reason is tried again until `attempts` are used, each with its own deadline.
 - After the boot a container runs until it has `exited`. At any time a launch may be `failed`, `stopping` and, when all
   that was made for it has been removed, `gone`.
 """

@@ -21,7 +21,6 @@ from workers.host.libos.backend import LibOS
 from workers.host.node import Node
 from workers.host.runc import Held, Role, Runc
 
-
 KEPT_LOGS: Final = 32
 """Logs of failed launches' agents that a node keeps; the oldest go first."""
 
