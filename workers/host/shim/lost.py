@@ -55,5 +55,5 @@ async def _remove(sandbox: str, container: str, make_pod: Callable[[str], Pod]) 
         sys.stderr.write(f"{container or sandbox}: removal goes on\n")
     finally:
         following.cancel()
-        await asyncio.wait([following])
+        await asyncio.wait([following], timeout=_SECONDS / 4)
     return Exit(_KILLED, time_ns())

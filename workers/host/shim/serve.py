@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final, NoReturn, TextIO
 
 import structlog
 
@@ -52,45 +52,49 @@ class BundleLog:
 def serve(
     listener: socket.socket, *, sandbox: str, namespace: str, bundle: str, make_pod: Callable[[str], Pod] | None = None
 ) -> None:
-    """Serve one pod at `listener` until containerd has asked for the end, then remove the socket.
+    """Serve one pod at `listener` until containerd has asked for the end, then remove the socket and end the process.
 
     `make_pod` is called in the running event loop; without it the pod is the bus's.
     """
     _log_to(BundleLog(bundle))
     _survive_longer_than_containerd_would_kill()
-    path = listener.getsockname()
+    path = Path(listener.getsockname())
     try:
         asyncio.run(_serve(listener, sandbox, namespace, make_pod or _on_the_bus))
     except Exception:  # noqa: BLE001 - told in the log, where somebody looks
         _log.exception("the shim ended by a defect", pod=sandbox)
     finally:
-        Path(path).unlink(missing_ok=True)
+        _exit(path)
 
 
-class _Idle(Exception):
-    """Nothing is left to serve. No error: how asyncio's documentation ends a task group."""
+def _exit(path: Path) -> NoReturn:
+    """Remove the socket and end, asking no task: a shim has nothing to save.
+
+    Cancelling could wait for ever: Python 3.11's wait_for can swallow a cancellation (python/cpython#86296), and the
+    bus's client uses it.
+    """
+    path.unlink(missing_ok=True)
+    os._exit(0)
 
 
 def _on_the_bus(sandbox: str) -> Pod:
     return BusPod(sandbox, node.load)
 
 
-async def _serve(listener: socket.socket, sandbox: str, namespace: str, make_pod: Callable[[str], Pod]) -> None:
+async def _serve(listener: socket.socket, sandbox: str, namespace: str, make_pod: Callable[[str], Pod]) -> NoReturn:
+    path = Path(listener.getsockname())
     publisher = Publisher(os.environ.get(TTRPC_ADDRESS, ""), namespace)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            pod = make_pod(sandbox)
-            service = TaskService(sandbox, pod, publisher, tasks)
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, service.idle.set)
-            for work in (pod.run(), publisher.run(), Server(listener, service.methods()).run()):
-                tasks.create_task(work)
-            await _log.ainfo("shim serves", pod=sandbox)
-            await service.idle.wait()
-            await asyncio.sleep(_LAST_WORDS)
-            await publisher.drain()
-            raise _Idle  # noqa: TRY301 - see there
-    except* _Idle:
-        pass
+    async with asyncio.TaskGroup() as tasks:
+        pod = make_pod(sandbox)
+        service = TaskService(sandbox, pod, publisher, tasks)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, service.idle.set)
+        for work in (pod.run(), publisher.run(), Server(listener, service.methods()).run()):
+            tasks.create_task(work)
+        await _log.ainfo("shim serves", pod=sandbox)
+        await service.idle.wait()
+        await asyncio.sleep(_LAST_WORDS)
+        await publisher.drain()
+        _exit(path)
 
 
 def _log_to(log: TextIO | BundleLog) -> None:

@@ -14,11 +14,10 @@ import hashlib
 import json
 import os
 import socket
-from typing import Final
 
-MAX_PATH: Final = 107
+MAX_PATH = 107
 """Bytes of a Unix socket's path (sun_path, unix(7)), without its final zero."""
-SANDBOX_ANNOTATION: Final = "io.kubernetes.cri.sandbox-id"
+SANDBOX_ANNOTATION = "io.kubernetes.cri.sandbox-id"
 
 
 def sandbox_of(bundle: str, container: str) -> str:

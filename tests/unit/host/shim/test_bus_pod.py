@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -122,9 +121,14 @@ async def pod(stage: Stage) -> AsyncIterator[BusPod]:
     pod = BusPod(POD, stage.node)
     running = asyncio.create_task(pod.run())
     yield pod
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
+    await ended(running)
+
+
+async def ended(running: asyncio.Task[None]) -> None:
+    """Cancelled until it notices: Python 3.11's wait_for can swallow a cancellation (python/cpython#86296)."""
+    while not running.done():
+        running.cancel()
+        await asyncio.wait([running], timeout=0.2)
 
 
 async def bounded(call: Awaitable[T]) -> T:
@@ -259,5 +263,4 @@ async def test_a_second_shim_of_a_pod_finds_everything_in_its_history(stage: Sta
     running = asyncio.create_task(second.run())
     assert await bounded(second.request_sandbox(replace(SANDBOX, bundle="/another"))) == 4001
     await bounded(second.attested())
-    running.cancel()
-    await asyncio.wait([running])
+    await ended(running)
