@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -31,6 +32,13 @@ SIGNATURE_DOMAIN: Final = b"enclave-cc/fact/v1\0"
 EVENT_KEY_DOMAIN: Final = b"enclave-cc/event-key/v1\0"
 MAX_FACT_BYTES: Final = 256 * 1024
 """A quote is 5 KB; anything near this bound is not one of ours."""
+
+_POD: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_CONTAINER: Final = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,127})?")
+"""containerd's identifiers. They name subjects, files and directories, so nothing else gets into a history."""
+
+_END_OF_TIME_NS: Final = 1 << 63
+"""A time from here on (the year 2262) is garbage; a deadline added to one before still fits 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +172,10 @@ class StepFailed:
         return StepFailed(
             transition=transition,
             code=diagnosis.code.value,
-            message=diagnosis.message[:4096],
-            expected=diagnosis.expected[:4096],
-            got=diagnosis.got[:4096],
-            advice=diagnosis.advice[:4096],
+            message=_printable(diagnosis.message),
+            expected=_printable(diagnosis.expected),
+            got=_printable(diagnosis.got),
+            advice=_printable(diagnosis.advice),
             temporary=diagnosis.temporary,
         )
 
@@ -289,6 +297,11 @@ class Foreign:
     why: str
 
 
+def _printable(text: str) -> str:
+    """What protobuf takes: a diagnosis may quote a file name of an image, which is any bytes."""
+    return text[:4096].encode("utf-8", "backslashreplace").decode()
+
+
 def event_key_binding(pod: str, public_key: bytes) -> bytes:
     """32 bytes for the quote's report data: which key signs this pod's facts (DESIGN: zones)."""
     return hashlib.sha256(EVENT_KEY_DOMAIN + pod.encode() + b"\0" + public_key).digest()
@@ -301,9 +314,14 @@ def signed_bytes(index: int, previous: bytes, statement: bytes) -> bytes:
 
 
 def encode_statement(fact: Fact) -> bytes:
-    """The statement's bytes. Raises TypeError for an `Unknown` body: nobody may invent one."""
+    """The statement's bytes. Raises Permanent(INPUT) for an id that no reader would take.
+
+    Raises TypeError for an `Unknown` body: nobody may invent one.
+    """
     if isinstance(fact.body, Unknown):
         raise TypeError("a fact of unknown kind cannot be written")
+    if not _POD.fullmatch(fact.pod) or not _CONTAINER.fullmatch(fact.container):
+        raise _unwritable("containerd's identifiers", f"pod {fact.pod[:140]!r}, container {fact.container[:140]!r}")
     wire = facts_pb2.Statement(
         pod=fact.pod,
         container=fact.container,
@@ -326,13 +344,29 @@ def encode_statement(fact: Fact) -> bytes:
 def encode(
     fact: Fact, index: int, previous: bytes, sign: Callable[[bytes], bytes] | None, id_: bytes | None = None
 ) -> bytes:
-    """The bytes to store at `index` after the message with digest `previous`. `sign` is the enclave's event key."""
+    """The bytes to store at `index` after the message with digest `previous`. `sign` is the enclave's event key.
+
+    Raises Permanent(INPUT) for a fact that no reader would take.
+    """
     statement = encode_statement(fact)
     signature = sign(signed_bytes(index, previous, statement)) if sign else b""
     envelope = facts_pb2.Envelope(
         id=id_ or os.urandom(16), index=index, previous=previous, statement=statement, signature=signature
     )
-    return envelope.SerializeToString()
+    raw = envelope.SerializeToString()
+    if len(raw) > MAX_FACT_BYTES:
+        raise _unwritable(f"at most {MAX_FACT_BYTES} bytes", f"{kind(fact.body)} of {len(raw)} bytes")
+    return raw
+
+
+def _unwritable(expected: str, got: str) -> Permanent:
+    return Permanent(
+        Code.INPUT,
+        "this fact cannot be recorded",
+        expected=expected,
+        got=got,
+        advice="this is a defect of whoever states it: report it",
+    )
 
 
 def read(sequence: int, raw: bytes) -> Recorded | Foreign:
@@ -355,6 +389,8 @@ def decode(sequence: int, raw: bytes) -> Recorded:
     zone = _ZONE_FROM_WIRE.get(wire.zone)
     if zone is None or not wire.pod or envelope.index == 0 or len(envelope.id) != 16:
         raise _not_a_fact(sequence, "a pod, a zone, an index from 1 and an id of 16 bytes", "one of them missing")
+    if not _POD.fullmatch(wire.pod) or not _CONTAINER.fullmatch(wire.container) or wire.at_ns >= _END_OF_TIME_NS:
+        raise _not_a_fact(sequence, "identifiers of containerd's and a time before 2262", "others")
     return Recorded(
         sequence=sequence,
         index=envelope.index,

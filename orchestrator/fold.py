@@ -114,6 +114,11 @@ def _advance(progress: Progress, table: Mapping[tuple[State, str], State], name:
     return replace(progress, state=target, since_ns=at, attempt=1, not_before_ns=0, passed=(*progress.passed, passed))
 
 
+def _reached(launch: Launch, progress: Progress) -> State:
+    """The last of the seven states behind `progress`: a container that reached none stands on its pod's."""
+    return progress.reached if progress.passed else launch.progress.reached
+
+
 def _failed(progress: Progress, failure: Failure, at_ns: int) -> Progress:
     return replace(progress, state=State.FAILED, failure=progress.failure or failure, since_ns=at_ns, not_before_ns=0)
 
@@ -127,7 +132,8 @@ def _on_pod_requested(launch: Launch, recorded: Recorded) -> Launch:
     assert isinstance(body, events.PodRequested)  # noqa: S101 - the dispatch table pairs kind and handler
     if launch.requested is not None:
         return _ignore(launch, recorded, "the pod was requested before")
-    return replace(launch, requested=body, progress=Progress(since_ns=recorded.fact.at_ns))
+    # What came before the request stands: a forgery or a stop that was first must not be undone by it.
+    return replace(launch, requested=body, progress=replace(launch.progress, since_ns=recorded.fact.at_ns))
 
 
 def _on_pod_step(launch: Launch, recorded: Recorded) -> Launch:
@@ -144,11 +150,11 @@ def _on_container_requested(launch: Launch, recorded: Recorded) -> Launch:
     assert isinstance(body, events.ContainerRequested)  # noqa: S101 - as above
     if not fact.container or fact.container in launch.containers:
         return _ignore(launch, recorded, "the container was requested before")
-    if not launch.progress.live:
-        return _ignore(launch, recorded, f"the pod is {launch.progress.state}")
+    if launch.requested is None or not launch.progress.live:
+        return _ignore(launch, recorded, f"the pod is {launch.progress.state}" if launch.requested else "no such pod")
     container = Container(fact.container, Progress(since_ns=fact.at_ns), body)
     if launch.agent_lost:
-        failure = Failure(State.REQUESTED, "decrypt_image", 1, _AGENT_LOST, recorded.index)
+        failure = Failure(launch.progress.reached, "decrypt_image", 1, _AGENT_LOST, recorded.index)
         container = replace(container, progress=_failed(container.progress, failure, fact.at_ns))
     return _with(launch, container)
 
@@ -204,7 +210,7 @@ def _on_step_failed(launch: Launch, recorded: Recorded) -> Launch:
             body.advice,
             body.temporary,
         )
-        failure = Failure(progress.reached, body.transition, fact.attempt, diagnosis, recorded.index)
+        failure = Failure(_reached(launch, progress), body.transition, fact.attempt, diagnosis, recorded.index)
         moved = _failed(progress, failure, fact.at_ns)
     return _with(launch, replace(container, progress=moved)) if container else replace(launch, progress=moved)
 
@@ -224,7 +230,7 @@ def _on_exited(launch: Launch, recorded: Recorded) -> Launch:
     if container is None:
         state = State.STOPPING if progress.live else progress.state
         reason = progress.stop_reason or "the sandbox's pause container exited"
-        moved = replace(progress, exit=body, state=state, since_ns=fact.at_ns, stop_reason=reason)
+        moved = replace(progress, exit=body, state=state, since_ns=fact.at_ns, stop_reason=reason, not_before_ns=0)
         return replace(launch, progress=moved)
     if progress.live and progress.state is not State.APP_BOOTED:
         name = row.name if (row := next_transition(Subject.CONTAINER, progress.state)) else "boot_app"
@@ -235,7 +241,7 @@ def _on_exited(launch: Launch, recorded: Recorded) -> Launch:
             got=f"exit status {body.code}",
             advice="read the container's log; boot init writes its reason there",
         )
-        failure = Failure(progress.reached, name, progress.attempt, diagnosis, recorded.index)
+        failure = Failure(_reached(launch, progress), name, progress.attempt, diagnosis, recorded.index)
         return _with(launch, replace(container, progress=replace(_failed(progress, failure, fact.at_ns), exit=body)))
     state = State.EXITED if progress.live else progress.state
     return _with(launch, replace(container, progress=replace(progress, exit=body, state=state, since_ns=fact.at_ns)))
@@ -268,13 +274,14 @@ def _on_torn_down(launch: Launch, recorded: Recorded) -> Launch:
     container = launch.containers.get(fact.container)
     if container is not None:
         return _with(launch, replace(container, progress=_gone(container.progress, fact.at_ns)))
-    containers = {c.id: replace(c, progress=_gone(c.progress, fact.at_ns)) for c in launch.containers.values()}
-    return replace(launch, progress=_gone(launch.progress, fact.at_ns), containers=containers)
+    asked = launch.progress.state is State.STOPPING
+    containers = {c.id: replace(c, progress=_gone(c.progress, fact.at_ns, asked)) for c in launch.containers.values()}
+    return replace(launch, progress=_gone(launch.progress, fact.at_ns, asked), containers=containers)
 
 
-def _gone(progress: Progress, at_ns: int) -> Progress:
-    # A failed launch stays visible as failed until somebody asked for its removal.
-    state = State.FAILED if progress.state is State.FAILED else State.GONE
+def _gone(progress: Progress, at_ns: int, asked: bool = False) -> Progress:
+    """Torn down. What failed stays visible as failed until somebody `asked` for its removal, or for its pod's."""
+    state = State.FAILED if progress.state is State.FAILED and not asked else State.GONE
     return replace(progress, state=state, torn_down=True, since_ns=at_ns)
 
 
@@ -293,7 +300,7 @@ def _on_agent_lost(launch: Launch, recorded: Recorded) -> Launch:
         if container.progress.live and container.progress.state is not State.APP_BOOTED:
             progress = container.progress
             name = row.name if (row := next_transition(Subject.CONTAINER, progress.state)) else ""
-            failure = Failure(progress.reached, name, progress.attempt, _AGENT_LOST, recorded.index)
+            failure = Failure(_reached(launch, progress), name, progress.attempt, _AGENT_LOST, recorded.index)
             launch = _with(launch, replace(container, progress=_failed(progress, failure, fact.at_ns)))
     return launch
 

@@ -8,8 +8,7 @@ Zone: any. May import: `orchestrator.{events,faults,lifecycle}`. Pure values: no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
 
 from orchestrator import events
 from orchestrator.faults import Diagnosis
@@ -146,11 +145,11 @@ def new(pod: str) -> Launch:
 
 
 def awaited(launch: Launch) -> tuple[Awaited, ...]:
-    """Every step that somebody must execute now."""
-    if launch.index == 0:
+    """Every step that somebody must execute now. Of a pod that nobody requested, or that is gone, there is none."""
+    if launch.requested is None or launch.progress.state is State.GONE:
         return ()
-    if launch.progress.state in (State.FAILED, State.STOPPING):
-        return () if launch.progress.torn_down else (_await_teardown("", launch.progress),)
+    if launch.progress.state in (State.FAILED, State.STOPPING) and not launch.progress.torn_down:
+        return (_await_teardown("", launch.progress),)
     steps: list[Awaited] = []
     if launch.progress.live and (row := next_transition(Subject.POD, launch.progress.state)):
         steps.append(_await(row, "", launch.progress, launch.progress.since_ns))
@@ -165,18 +164,16 @@ def _awaited_of(launch: Launch, container: Container) -> list[Awaited]:
         return [] if progress.torn_down else [_await_teardown(container.id, progress)]
     if not progress.live or launch.attested is None:
         return []
-    row = next_transition(Subject.CONTAINER, progress.state)
-    if row is None:
-        return []
+    steps, asked_ns = [], container.start_requested_ns
     since = max(progress.since_ns, launch.progress.since_ns)
-    if row.name != "deliver_config":
-        return [_await(row, container.id, progress, since)]
-    if not container.start_requested_ns:
-        return []
-    since = max(since, container.start_requested_ns)
-    steps = [_await(row, container.id, progress, since)]
-    if container.started_attempt != progress.attempt:
-        steps.append(_await(HOST_HALF, container.id, progress, since))
+    row = next_transition(Subject.CONTAINER, progress.state)
+    if row is not None and row.name != "deliver_config":
+        steps.append(_await(row, container.id, progress, since))
+    elif row is not None and asked_ns:
+        steps.append(_await(row, container.id, progress, max(since, asked_ns)))
+    # The enclave may tell what was delivered before the host has told that it started what it was delivered to.
+    if asked_ns and not container.started_attempt and rank(progress.state) >= rank(HOST_HALF.source):
+        steps.append(_await(HOST_HALF, container.id, replace(progress, attempt=1), max(since, asked_ns)))
     return steps
 
 

@@ -6,14 +6,17 @@ Zone: host and enclave. May import: `orchestrator.{bus,events,faults,launch,life
 - A step that raises a Fault becomes `StepFailed`; anything else that it raises is a defect, told as `INTERNAL`.
 - A command is acknowledged only after its fact is stored. A worker that dies is given it again; a step must therefore
   find its own traces, and finish or remove them.
-- While a step runs the command is kept alive; at its deadline the step is cancelled and fails.
+- While a step runs the command is kept alive; at its deadline the step is cancelled and fails. A command whose deadline
+  has passed is not begun.
+- A copy of a command at work (a restarted orchestrator asks again) is dropped; the same message given again is not,
+  because it is what brings the step back should we die.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from time import time_ns
 from typing import Final, TypeAlias
@@ -22,7 +25,7 @@ import structlog
 
 from orchestrator.bus import Bus, Delivery, Histories, WorkQueue
 from orchestrator.events import Body, Command, Fact, StepFailed
-from orchestrator.faults import Code, Diagnosis, Fault
+from orchestrator.faults import Code, Diagnosis, Fault, Permanent
 from orchestrator.launch import Launch, awaited
 from orchestrator.lifecycle import Zone
 
@@ -51,7 +54,7 @@ class Worker:
         self._consumer = consumer
         self._identity = identity
         self._steps = steps
-        self._running: set[tuple[str, str, str, int]] = set()
+        self._running: dict[tuple[str, str, str, int], int] = {}
 
     async def run(self) -> None:
         """Serve until cancelled; steps at work are then cancelled too and will be given to the next worker."""
@@ -63,9 +66,9 @@ class Worker:
         command = delivery.command
         key = (command.pod, command.container, command.transition, command.attempt)
         if key in self._running:
-            await delivery.later(2)
+            await (delivery.later(2) if self._running[key] == delivery.sequence else delivery.done())
             return
-        self._running.add(key)
+        self._running[key] = delivery.sequence
         try:
             async with _kept_alive(delivery):
                 await self._execute(command)
@@ -76,13 +79,21 @@ class Worker:
         else:
             await delivery.done()
         finally:
-            self._running.discard(key)
+            del self._running[key]
 
     async def _execute(self, command: Command) -> None:
         launch = await self._histories.launch(command.pod)
         if not _is_awaited(launch, command):
             return
         body = await self._attempt(command, launch)
+        try:
+            await self._tell(command, body)
+        except Permanent as fault:
+            if fault.code is not Code.INPUT:
+                raise
+            await self._tell(command, StepFailed.of(command.transition, fault.diagnosis))
+
+    async def _tell(self, command: Command, body: Body) -> None:
         fact = Fact(
             command.pod,
             body,
@@ -97,17 +108,20 @@ class Worker:
 
     async def _attempt(self, command: Command, launch: Launch) -> Body:
         name = command.transition
-        left = max(0.05, (command.deadline_ns - time_ns()) / 1e9)
+        left = (command.deadline_ns - time_ns()) / 1e9
+        if left <= 0:
+            return StepFailed.of(name, _too_late(command, left))
         await _log.ainfo("step", pod=command.pod, container=command.container, step=name, attempt=command.attempt)
+        limit = asyncio.timeout(left)
         try:
-            async with asyncio.timeout(left):
+            async with limit:
                 return await self._steps[name](command, launch)
         except Fault as fault:
             await _log.awarning("step failed", pod=command.pod, step=name, diagnosis=fault.diagnostics())
             return StepFailed.of(name, fault.diagnosis)
-        except TimeoutError:
-            return StepFailed.of(name, _too_late(command, left))
         except Exception as error:  # noqa: BLE001 - told as what it is, a defect
+            if limit.expired():
+                return StepFailed.of(name, _too_late(command, left))
             await _log.aexception("defect", pod=command.pod, step=name)
             return StepFailed.of(name, _defect(name, error))
 
@@ -129,14 +143,16 @@ async def _kept_alive(delivery: Delivery) -> AsyncIterator[None]:
         yield
     finally:
         beating.cancel()
+        with suppress(asyncio.CancelledError):
+            await beating
 
 
 def _too_late(command: Command, seconds: float) -> Diagnosis:
     return Diagnosis(
         Code.DEADLINE,
         f"{command.transition} (attempt {command.attempt}) was not done in time",
-        expected=f"done within {seconds:.0f} s",
-        got="still at work",
+        expected=f"done within {seconds:.0f} s" if seconds > 0 else "begun before its deadline",
+        got="still at work" if seconds > 0 else f"taken up {-seconds:.0f} s after it",
         advice="see the worker's log for what it was waiting for",
         temporary=True,
     )

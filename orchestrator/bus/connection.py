@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Self
 
 import nats
 import nats.errors
@@ -39,6 +39,9 @@ AWAY = (
     TimeoutError,
 )
 """What the client raises when the server is away, restarting, or not yet ready: try again."""
+
+STORE_FULL: Final = 10077
+"""The server's error code for a stream that has reached `max_bytes`."""
 
 _log = structlog.get_logger()
 
@@ -68,8 +71,10 @@ class Bus:
         self.client = client
         self.stream = stream
         self.credentials = credentials
+        self.reading = asyncio.Lock()
+        """Held while the one consumer that `credentials.reader` names is in use."""
 
-    async def __aenter__(self) -> Bus:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -79,6 +84,27 @@ class Bus:
         """End the connection; what is unacknowledged will be delivered again."""
         with contextlib.suppress(nats.errors.Error, TimeoutError, ConnectionError):
             await asyncio.wait_for(self.client.close(), 5)
+
+    def check(self) -> None:
+        """Every endless loop that waits for the bus calls this in each turn.
+
+        Raises Temporary(BUS_AWAY) for a connection that the client has given up: nothing will ever come over it. It
+        gives up when the server ends it for good (a user that expired or was revoked), not when the server dies.
+
+        Raises CancelledError in a task that was cancelled and did not notice: before Python 3.12 `asyncio.wait_for`,
+        which the client waits with, forgets a cancellation that comes together with its answer.
+        """
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        if self.client.is_closed:
+            raise Temporary(
+                Code.BUS_AWAY,
+                "the connection to the bus has ended",
+                expected=f"a connection to {self.credentials.url}",
+                got="it was closed, and is not tried again",
+                advice="start the process again; if it ends again, see why the server refuses its user",
+            )
 
     async def request(self, subject: str, payload: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - a protocol bound
         """Ask a node and wait `timeout` seconds for its answer. Raises Temporary(BUS_AWAY)."""
@@ -103,6 +129,46 @@ class Bus:
         await self.client.subscribe(subject, cb=handle)
 
 
+@contextlib.contextmanager
+def told_as_faults(what: str) -> Iterator[None]:
+    """Whatever the client raises within, as a fault: `what` is the sentence that says what could not be done.
+
+    Raises Temporary(BUS_AWAY, BUS_FULL), Permanent(RUNTIME) for a refusal that trying again will not change.
+    """
+    try:
+        yield
+    except nats.js.errors.APIError as error:
+        if error.err_code == STORE_FULL:
+            raise Temporary(
+                Code.BUS_FULL,
+                what,
+                expected="room in the stream",
+                got="max_bytes reached",
+                advice="see `enclave-cc status`: either its reader is away, or the stream needs more room",
+            ) from error
+        if isinstance(error, AWAY):
+            raise _no_answer(what, error) from error
+        raise Permanent(
+            Code.RUNTIME,
+            what,
+            expected="a server configured by this version",
+            got=f"{error.code}/{error.err_code}: {error.description}",
+            advice="compare the stream's configuration with orchestrator/bus/streams.py",
+        ) from error
+    except (*AWAY, nats.errors.Error) as error:
+        raise _no_answer(what, error) from error
+
+
+def _no_answer(what: str, error: BaseException) -> Temporary:
+    return Temporary(
+        Code.BUS_AWAY,
+        what,
+        expected="an answer of the server",
+        got=type(error).__name__,
+        advice="see whether nats-server runs and JetStream is ready (`enclave-cc status`)",
+    )
+
+
 async def connect(credentials: Credentials, name: str, patience: float = 30) -> Bus:
     """Connect as `name`, trying for `patience` seconds. Raises Temporary(BUS_AWAY), Permanent(INPUT)."""
     options: dict[str, Any] = {
@@ -124,7 +190,7 @@ async def connect(credentials: Credentials, name: str, patience: float = 30) -> 
     if credentials.file:
         options["user_credentials"] = credentials.file
     elif credentials.jwt:
-        options["user_jwt_cb"] = lambda: credentials.jwt.encode()
+        options["user_jwt_cb"] = credentials.jwt.encode
         options["signature_cb"] = credentials.sign
     ends = asyncio.get_running_loop().time() + patience
     while True:

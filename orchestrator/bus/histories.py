@@ -11,8 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Final
+from weakref import WeakValueDictionary
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -22,15 +25,24 @@ from nats.js.errors import APIError, BadRequestError, NotFoundError
 
 from orchestrator import events
 from orchestrator.bus import subjects
-from orchestrator.bus.connection import AWAY, Bus
+from orchestrator.bus.connection import AWAY, STORE_FULL, Bus, told_as_faults
 from orchestrator.events import Fact, Foreign, Recorded
 from orchestrator.faults import Code, Permanent, Temporary
 from orchestrator.fold import apply
 from orchestrator.launch import Launch, new
 
 WRONG_LAST_SEQUENCE: Final = 10071
-STORE_FULL: Final = 10077
+REMEMBERED: Final = 4096
+"""Launches kept in memory, the last used ones. Whatever is forgotten is read again: a millisecond."""
+
+LOOK: Final = 15.0
+"""Seconds between two looks of a follower whom nothing woke."""
+
+LOOK_AGAIN: Final = 0.05
+"""Seconds until the second look of one who was woken and found nothing: the publication may not be stored yet."""
+
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
+_PAGE: Final = 256
 
 
 def always(_: Launch) -> bool:
@@ -43,19 +55,17 @@ class Histories:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._launches: dict[str, Launch] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._launches: OrderedDict[str, Launch] = OrderedDict()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def launch(self, pod: str) -> Launch:
         """The launch as of now. Raises Temporary(BUS_AWAY), Permanent(BUS_HISTORY) for a broken chain."""
         async with self._lock(pod):
-            await self._catch_up(pod)
-            return self._launches[pod]
+            return (await self._catch_up(pod))[0]
 
     def forget(self, pod: str) -> None:
         """Drop what is remembered of a pod."""
         self._launches.pop(pod, None)
-        self._locks.pop(pod, None)
 
     async def append(
         self,
@@ -69,7 +79,7 @@ class Histories:
 
         `allowed` may be asked several times. Returns the launch after the append. Raises Temporary(BUS_AWAY) when the
         bus is away for longer than `patience` seconds; the fact may then have been stored or not. Raises
-        Permanent(BUS_FULL).
+        Permanent(BUS_FULL), Permanent(INPUT) for a fact that cannot be recorded, Permanent(BUS_HISTORY) as `launch`.
         """
         try:
             async with asyncio.timeout(patience), self._lock(fact.pod):
@@ -81,122 +91,168 @@ class Histories:
         self, fact: Fact, allowed: Callable[[Launch], bool], sign: Callable[[bytes], bytes] | None
     ) -> Launch | None:
         pod, id_ = fact.pod, os.urandom(16)
-        known = pod in self._launches
+        launch, fresh = self._launches.get(pod), False
         while True:
-            if not known:
+            if launch is None:
                 try:
-                    if any(isinstance(r, Recorded) and r.id == id_ for r in await self._catch_up(pod)):
-                        return self._launches[pod]
+                    launch, news = await self._catch_up(pod)
                 except Temporary:
                     await asyncio.sleep(0.1)
                     continue
-            launch = self._launches[pod]
+                fresh = True
+                if any(isinstance(message, Recorded) and message.id == id_ for message in news):
+                    return launch
             if not allowed(launch):
-                if not known:
+                if fresh:
                     return None
-                known = False  # what is remembered may be old: look before saying no
+                launch = None  # what is remembered may be old: look before saying no
                 continue
             raw = events.encode(fact, launch.index + 1, launch.head, sign, id_)
-            try:
-                sequence = await self._publish(pod, raw, launch.sequence, id_)
-            except AWAY:
-                await asyncio.sleep(0.1)
-            else:
-                if sequence is not None:
-                    self._launches[pod] = apply(launch, events.decode(sequence, raw))
-                    return self._launches[pod]
-            known = False
+            sequence = await self._publish(pod, raw, launch.sequence, id_)
+            if sequence is not None:
+                return self._remember(apply(launch, events.decode(sequence, raw)))
+            launch = None
 
     async def _publish(self, pod: str, raw: bytes, last: int, id_: bytes) -> int | None:
-        """The sequence at which the message is stored, or None when something came before it."""
+        """The sequence at which the message is stored. None: something came before it, or nobody knows; read."""
         headers = {_EXPECTED: str(last), "Nats-Msg-Id": id_.hex()}
         try:
-            ack = await self._bus.stream.publish(subjects.history(pod), raw, headers=headers, timeout=5)
-        except BadRequestError as error:
-            if error.err_code == WRONG_LAST_SEQUENCE:
-                return None
-            raise
-        except APIError as error:
-            if error.err_code == STORE_FULL:
-                raise Permanent(
-                    Code.BUS_FULL,
-                    "the event stream is full",
-                    expected="room for one more fact",
-                    got="max_bytes reached",
-                    advice="export and archive old histories, or give the stream more room",
-                ) from error
-            raise
+            with told_as_faults(f"a fact of pod {pod} could not be stored"):
+                try:
+                    ack = await self._bus.stream.publish(subjects.history(pod), raw, headers=headers, timeout=5)
+                except BadRequestError as error:
+                    if error.err_code == WRONG_LAST_SEQUENCE:
+                        return None
+                    raise
+                except APIError as error:
+                    if error.err_code == STORE_FULL:
+                        raise _full() from error
+                    raise
+        except Temporary:
+            await asyncio.sleep(0.1)
+            return None
         # A duplicate answers with the sequence of the first copy; reading settles what lies between.
         return None if ack.duplicate else ack.seq
 
-    async def _catch_up(self, pod: str) -> list[Recorded | Foreign]:
+    async def _catch_up(self, pod: str) -> tuple[Launch, list[Recorded | Foreign]]:
+        """The launch as of now, and what was new. The caller holds the pod's lock."""
         launch = self._launches.get(pod) or new(pod)
         news = await self.read(pod, after=launch.sequence)
-        for recorded in news:
-            launch = apply(launch, recorded)
-        self._launches[pod] = launch
-        return news
+        for message in news:
+            launch = apply(launch, message)
+        return self._remember(launch), news
+
+    def _remember(self, launch: Launch) -> Launch:
+        self._launches[launch.pod] = launch
+        self._launches.move_to_end(launch.pod)
+        if len(self._launches) > REMEMBERED:
+            self._launches.popitem(last=False)
+        return launch
 
     async def read(self, pod: str, after: int = 0) -> list[Recorded | Foreign]:
         """The pod's messages with a stream sequence above `after`, in order. Raises Temporary(BUS_AWAY)."""
+        reader = self._bus.credentials.reader
         try:
-            async with asyncio.timeout(10):
-                raw = await self._read(subjects.history(pod), after, self._bus.credentials.reader)
+            async with asyncio.timeout(10), self._bus.reading if reader else contextlib.nullcontext():
+                raw = await self._read(subjects.history(pod), after, reader)
         except (*AWAY, nats.errors.Error) as error:
             raise _away(f"the history of pod {pod} could not be read", 10) from error
         return [events.read(sequence, data) for sequence, data in raw]
 
     async def _read(self, subject: str, after: int, reader: str) -> list[tuple[int, bytes]]:
+        async with aclosing(self._messages(subject, after, reader)) as messages:
+            return [(message.metadata.sequence.stream, message.data) async for message in messages]
+
+    async def _messages(self, subject: str, after: int, reader: str) -> AsyncGenerator[Msg, None]:
         """By an ephemeral consumer on the exact subject: the one way of reading that permissions can narrow to it."""
         stream, name = self._bus.stream, reader or f"r-{os.urandom(8).hex()}"
-        info = await stream.add_consumer(subjects.EVENTS, _reader(name, subject, after))
-        found: list[tuple[int, bytes]] = []
+        config = _reader(name, subject, after)
         try:
-            if info.num_pending:
+            info = await stream.add_consumer(subjects.EVENTS, config)
+        except BadRequestError:
+            if not reader:
+                raise
+            # The consumer of that name was left by a reader who died; it starts elsewhere and cannot be altered.
+            await stream.delete_consumer(subjects.EVENTS, name)
+            info = await stream.add_consumer(subjects.EVENTS, config)
+        left = info.num_pending or 0
+        try:
+            if left:
                 subscription = await stream.pull_subscribe_bind(consumer=name, stream=subjects.EVENTS)
                 try:
-                    while len(found) < info.num_pending:
-                        batch = await subscription.fetch(min(256, info.num_pending - len(found)), timeout=5)
-                        found += [(m.metadata.sequence.stream, m.data) for m in batch]
+                    while left:
+                        batch = await subscription.fetch(min(_PAGE, left), timeout=5)
+                        left -= len(batch)
+                        for message in batch:
+                            yield message
                 finally:
                     await subscription.unsubscribe()
         finally:
             with contextlib.suppress(NotFoundError, *AWAY):
                 await stream.delete_consumer(subjects.EVENTS, name)
-        return found
 
-    async def scan(self) -> AsyncIterator[tuple[int, bytes]]:
-        """Every message of every history up to now, in the order of the stream: `(sequence, bytes)`."""
-        for sequence, data in await self._read("ev.*.*", 0, ""):
-            yield sequence, data
+    async def scan(self) -> AsyncIterator[tuple[str, Recorded | Foreign]]:
+        """Every message of every history up to now, in the order of the stream, each with the pod whose history it is.
+
+        Messages on a subject that is nobody's are left out. Raises Temporary(BUS_AWAY), possibly half-way.
+        """
+        with told_as_faults("the histories could not be read"):
+            async with aclosing(self._messages(subjects.HISTORIES, 0, "")) as messages:
+                async for message in messages:
+                    pod = subjects.pod_of(message.subject)
+                    if pod is not None:
+                        yield pod, events.read(message.metadata.sequence.stream, message.data)
 
     async def follow(self, pod: str, after: int = 0) -> AsyncIterator[Recorded | Foreign]:
         """The pod's messages above `after` and then each as it comes, until the caller stops iterating.
 
-        A publication on the subject only wakes us: what counts is what was stored, so it is read from the stream. A
-        look every second covers a server that restarted under us.
+        A publication on the subject only wakes us: what counts is what was stored, so it is read from the stream. We
+        look again after a reconnection, and now and then. Raises Temporary(BUS_AWAY) when the connection has ended.
         """
         news = asyncio.Event()
 
         async def wake(_: Msg) -> None:
             news.set()
 
-        subscription: Subscription = await self._bus.client.subscribe(subjects.history(pod), cb=wake)
+        with told_as_faults(f"pod {pod} could not be followed"):
+            subscription: Subscription = await self._bus.client.subscribe(subjects.history(pod), cb=wake)
+        pause = LOOK
         try:
             while True:
+                self._bus.check()
                 news.clear()
+                reconnects = self._bus.client.stats["reconnects"]
+                found: list[Recorded | Foreign] = []
                 with contextlib.suppress(Temporary):
-                    for recorded in await self.read(pod, after):
-                        after = recorded.sequence
-                        yield recorded
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(news.wait(), 1)
+                    found = await self.read(pod, after)
+                    pause = LOOK if found else pause
+                for message in found:
+                    after = message.sequence
+                    yield message
+                woken = await self._woken(news, reconnects, pause)
+                pause = LOOK_AGAIN if woken else min(pause * 4, LOOK)
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
 
+    async def _woken(self, news: asyncio.Event, reconnects: int, seconds: float) -> bool:
+        """Wait so many seconds for news or a reconnection, and say whether there was one."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + seconds
+        while (left := ends - loop.time()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, 0.5)):
+                    await news.wait()
+            self._bus.check()
+            if news.is_set() or self._bus.client.stats["reconnects"] != reconnects:
+                return True
+        return False
+
     def _lock(self, pod: str) -> asyncio.Lock:
-        return self._locks.setdefault(pod, asyncio.Lock())
+        lock = self._locks.get(pod)
+        if lock is None:
+            self._locks[pod] = lock = asyncio.Lock()
+        return lock
 
 
 def _reader(name: str, subject: str, after: int) -> api.ConsumerConfig:
@@ -208,6 +264,16 @@ def _reader(name: str, subject: str, after: int) -> api.ConsumerConfig:
         ack_policy=api.AckPolicy.NONE,
         mem_storage=True,
         inactive_threshold=10,
+    )
+
+
+def _full() -> Permanent:
+    return Permanent(
+        Code.BUS_FULL,
+        "the event stream is full",
+        expected="room for one more fact",
+        got="max_bytes reached",
+        advice="export and archive old histories, or give the stream more room",
     )
 
 

@@ -20,6 +20,7 @@ from orchestrator.faults import Code, Permanent
 EVENTS: Final = "EV"
 COMMANDS: Final = "CMD"
 DEAD_LETTERS: Final = "DLQ"
+HISTORIES: Final = "ev.*.*"
 SHARDS: Final = 8
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -45,6 +46,15 @@ def shard(pod: str) -> int:
 def history(pod: str) -> str:
     """The subject that is the pod's history."""
     return f"ev.{shard(pod)}.{token('pod id', pod)}"
+
+
+def pod_of(subject: str) -> str | None:
+    """The pod whose history `subject` is. None for a subject that is nobody's: a wrong shard, an impossible id.
+
+    Whose history a message belongs to is said by where it lies, never by what is written in it.
+    """
+    pod = subject.rpartition(".")[2]
+    return pod if _TOKEN.fullmatch(pod) and history(pod) == subject else None
 
 
 def host_command(node: str, transition: str, pod: str) -> str:
