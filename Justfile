@@ -51,30 +51,23 @@ demo *args:
 
 # Run one benchmark of tests/bench: `just bench launches`.
 bench name *args:
-    python -m "tests.bench.{{ name }}" "${@:2}"
+    name=$1; shift; python -m "tests.bench.$name" "$@"
 
-# Generate the code of schemas/*.proto.
+# Generate the code of every .proto under schemas/.
 schemas:
-    python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. schemas/*.proto
+    python schemas/generate.py
 
 # Fail if the generated code of schemas/ is not what the .proto files give.
 schemas-current:
-    #!/bin/sh
-    set -eu
-    fresh=$(mktemp -d)
-    trap 'rm -rf "$fresh"' EXIT
-    python -m grpc_tools.protoc -I . --python_out="$fresh" --pyi_out="$fresh" schemas/*.proto
-    for generated in "$fresh"/schemas/*; do
-        cmp "$generated" "schemas/${generated##*/}" || { echo "run: just schemas" >&2; exit 1; }
-    done
+    python schemas/generate.py --check
 
 # Start this machine's stack.
 up *args:
-    enclave-cc local up "$@"
+    enclave-cc up "$@"
 
 # Stop it, and prove that nothing is left behind.
 down *args:
-    enclave-cc local down "$@"
+    enclave-cc down "$@"
 
 # Write requirements/*.txt anew from pyproject.toml: every package pinned by version and hash, no address.
 lock:

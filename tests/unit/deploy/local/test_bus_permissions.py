@@ -187,3 +187,12 @@ async def test_a_pod_id_that_would_widen_a_subject_is_refused(server: Any) -> No
     for pod in ("*", ">", "a.b", "", "{{name()}}"):
         with pytest.raises(Permanent, match="E-INPUT-001"):
             mint_agent_user(signer, "U" + "A" * 55, pod)
+
+
+async def test_an_acknowledgement_thrown_into_another_history_leaves_it_readable(server: Any) -> None:
+    async with await server.agent(MINE) as agent, await server.role("reader") as reader:
+        await agent.client.publish(subjects.history(MINE), b"chosen", reply=subjects.history(OTHER))
+        await agent.client.flush()
+        await asyncio.sleep(0.3)
+        assert len(await stored(reader, subjects.history(OTHER))) == 1
+        assert (await Histories(reader).launch(OTHER)).index == 0
