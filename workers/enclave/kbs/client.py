@@ -90,10 +90,20 @@ class KbsClient:
             return self._key.decrypt(reply.body)
         except Malformed as malformed:
             raise Permanent(
-                Code.KEY_MALFORMED, f"the key broker's reply for {uri} cannot be used", got=str(malformed)
+                Code.KEY_MALFORMED,
+                f"the key broker's reply for {uri} cannot be used",
+                expected="a JWE for this enclave's key, whole and unaltered",
+                got=str(malformed),
+                advice="what answers for the broker is not honest, or is none",
             ) from malformed
         except Unreachable as away:
-            raise Temporary(Code.KEY_KBS_AWAY, f"the key broker cannot be reached for {uri}", got=str(away)) from away
+            raise Temporary(
+                Code.KEY_KBS_AWAY,
+                f"the key broker cannot be reached for {uri}",
+                expected="a reply under the owner's certificate",
+                got=str(away),
+                advice="is it up, and does the host's proxy allow its address?",
+            ) from away
 
     def close(self) -> None:
         """Close the connections; the key and the token go with the object."""

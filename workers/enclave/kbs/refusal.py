@@ -22,16 +22,50 @@ _VERSION_MISMATCH: Final = "KBS Client Protocol Version Mismatch"
 # The variants with which a token is refused: a fresh handshake may help.
 _TOKEN_VARIANTS: Final = frozenset({"TokenNotFound", "TokenVerifierError"})
 
+# Reason: the code, what the broker expects, what to try.
 _EVIDENCE: Final = {
-    "nonce": (Code.ATTEST_NONCE, "something between here and the broker altered the nonce; is the proxy honest?"),
-    "debug": (Code.ATTEST_DEBUG, "build the enclave without debug; no policy can allow it at this broker"),
-    "quote": (Code.ATTEST_QUOTE, "does the broker know this platform's root, and is its collateral in date?"),
-    "report-data": (Code.ATTEST_QUOTE, "the quote binds other runtime data; something altered the handshake"),
-    "init-data": (Code.AGENT_INIT_DATA, "the enclave was not launched with the init-data that it presents"),
-    "policy": (Code.ATTEST_QUOTE, "the owner's attestation policy gives no judgement; mend it and set it again"),
-    "request": (Code.ATTEST_QUOTE, "client and broker disagree on the protocol's shapes; are they of one release?"),
-    "tee": (Code.ATTEST_QUOTE, "this broker verifies SGX quotes only"),
+    "nonce": (
+        Code.ATTEST_NONCE,
+        "the nonce of the broker's own challenge",
+        "something between here and the broker altered the nonce; is the proxy honest?",
+    ),
+    "debug": (
+        Code.ATTEST_DEBUG,
+        "an enclave whose attribute DEBUG is clear",
+        "build the enclave without debug; no policy can allow it at this broker",
+    ),
+    "quote": (
+        Code.ATTEST_QUOTE,
+        "a quote of a platform whose root the broker trusts",
+        "does the broker know this platform's root, and is its collateral in date?",
+    ),
+    "report-data": (
+        Code.ATTEST_QUOTE,
+        "a quote that binds this handshake's runtime data",
+        "the quote binds other runtime data; something altered the handshake",
+    ),
+    "init-data": (
+        Code.AGENT_INIT_DATA,
+        "init-data whose digest is the enclave's CONFIGID",
+        "the enclave was not launched with the init-data that it presents",
+    ),
+    "policy": (
+        Code.ATTEST_QUOTE,
+        "an attestation policy that judges this evidence",
+        "the owner's attestation policy gives no judgement; mend it and set it again",
+    ),
+    "request": (
+        Code.ATTEST_QUOTE,
+        "evidence in the protocol's shape",
+        "client and broker disagree on the protocol's shapes; are they of one release?",
+    ),
+    "tee": (Code.ATTEST_QUOTE, "a TEE that the broker verifies", "this broker verifies SGX quotes only"),
 }
+_UNSAID: Final = (
+    Code.ATTEST_QUOTE,
+    "evidence that the broker accepts",
+    "the broker's own log has the reason; Trustee does not send it",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +109,15 @@ class Refusal:
             )
         if self.reason == "session":
             return Temporary(
-                Code.ATTEST_KBS_AWAY, "the key broker no longer knows the session", got=self.detail, advice="retry"
+                Code.ATTEST_KBS_AWAY,
+                "the key broker no longer knows the session",
+                expected="the session of its own challenge",
+                got=self.detail,
+                advice="retry",
             )
-        code, advice = _EVIDENCE.get(
-            self.reason, (Code.ATTEST_QUOTE, "the broker's own log has the reason; Trustee does not send it")
-        )
+        code, expected, advice = _EVIDENCE.get(self.reason, _UNSAID)
         return Permanent(
-            code, "the key broker refused the evidence", expected="a token", got=self._told(), advice=advice
+            code, "the key broker refused the evidence", expected=expected, got=self._told(), advice=advice
         )
 
     def at_resource(self, uri: object) -> Fault:
