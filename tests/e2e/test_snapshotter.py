@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -153,3 +154,18 @@ def test_an_encrypted_image_can_be_pulled_again_after_removal(containerd: Contai
         assert len(Kept.by(containerd).snapshots - before.snapshots) == 3
         containerd.cri.remove_image(reference)
         assert Kept.by(containerd).nothing_more(before)
+
+
+@pytest.mark.parametrize("user", ["redis", "redis:cache", "1001", "1001:1002", ""])
+def test_a_container_of_an_encrypted_image_can_be_created_whatever_user_it_names(
+    containerd: Containerd, registry: Registry, user: str
+) -> None:
+    layer = encrypted(f"user {user}", f"user {user}".encode())
+    made = image([layer], {"Entrypoint": ["/bin/redis"], "User": user})
+    reference = registry.push("user", user.replace(":", "-") or "none", made)
+    containerd.cri.pull(reference)
+    pod = containerd.cri.run_pod("user")
+    container = containerd.cri.create_container(pod, ContainerSpec("main", reference))
+    described = json.loads(containerd.ctr("containers", "info", container))["Spec"]["process"]["user"]
+    number = 1001 if user.startswith("1001") else 65534 if user else 0
+    assert described["uid"] == number

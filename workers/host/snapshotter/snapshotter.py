@@ -11,6 +11,7 @@ Rules
 - In an image of which only the upper layers are encrypted, containerd fetches from the first layer that it must unpack
   upwards, ciphertext included, and then unpacks none of it. Wasteful, not unsafe; treating such an image's plain layers
   as remote would take them away from every other image that is built on them.
+- A container of an encrypted image gets an empty root with the names of the image's user in it (`placeholders`).
 - If the manifest cannot be read the answer is an error, never "pull it".
 - Chain IDs are made of plaintext digests: an encrypted image and its unencrypted twin share them, and so, in one
   containerd, their snapshots. Whichever came first decides. If the encrypted one did, the twin finds remote layers:
@@ -38,7 +39,9 @@ from workers.host.snapshotter.layers import (
     Layers,
     is_digest,
     parse_manifest,
+    parse_user,
 )
+from workers.host.snapshotter.placeholders import write_accounts
 from workers.host.snapshotter.snapshot import AlreadyExists, Invalid, Kind, Mount, Snapshot, Usage
 from workers.host.snapshotter.store import Store
 
@@ -69,7 +72,9 @@ class Snapshotter:
         if reference and self._stays_remote(namespace, parent, labels):
             self._add_remote(key, parent, labels, reference)
             raise AlreadyExists(reference)
-        return self._create(key, parent, Kind.ACTIVE, labels)
+        below = self.stat(parent) if parent else None
+        user = self._user(namespace, below) if below is not None and below.remote else None
+        return self._create(key, parent, Kind.ACTIVE, labels, user)
 
     def view(self, key: str, parent: str, labels: Mapping[str, str]) -> tuple[Mount, ...]:
         """A read-only snapshot on `parent`. Raises a Refusal."""
@@ -135,11 +140,15 @@ class Snapshotter:
         for number in orphans:
             self._directories.remove(number)
 
-    def _create(self, key: str, parent: str, kind: Kind, labels: Mapping[str, str]) -> tuple[Mount, ...]:
+    def _create(
+        self, key: str, parent: str, kind: Kind, labels: Mapping[str, str], user: str | None = None
+    ) -> tuple[Mount, ...]:
         with self._store.transaction() as store:
             snapshot = store.create(key, parent, kind, labels)
             chain = store.ancestors(parent)
             self._directories.create(snapshot, chain[0] if chain else None)
+            if user is not None:
+                write_accounts(self._directories.fs(snapshot), user)
             return self._directories.mounts(snapshot, chain)
 
     def _add_remote(self, key: str, parent: str, labels: Mapping[str, str], reference: str) -> None:
@@ -156,6 +165,13 @@ class Snapshotter:
             # Not from a CRI pull: such a client unpacks what it has fetched itself, and cannot decrypt either.
             return False
         return self._layers(namespace, manifest).must_stay_remote(layer)
+
+    def _user(self, namespace: str, layer: Snapshot) -> str:
+        """The user that the image of a remote layer names; none where the layer does not say which image. Raises Fault."""
+        manifest = layer.labels.get(MANIFEST_DIGEST)
+        if manifest is None:
+            return ""
+        return parse_user(self._content.read(namespace, self._layers(namespace, manifest).config))
 
     def _layers(self, namespace: str, manifest: str) -> Layers:
         if not is_digest(manifest):
