@@ -10,7 +10,8 @@ Synchronous throughout: callers use threads.
 Start at `pull`: it says the order of the checks and is all that a caller needs. What is believed when:
 
 - `reference` - a name, as containerd writes it; `document` - JSON that says where it is wrong; `resource` - the broker.
-- `transport`, `credentials`, `registry`, `blob` - bytes from a registry, bounded before they are read, by digest.
+- `transport`, `credentials`, `registry`, `blob`, `read_ahead` - bytes from a registry, bounded before they are
+  read, pinned by digest.
 - `manifest` - index, manifest and configuration as frozen values.
 - `policy`, `identity`, `signature` - whether the owner admits this image: a raise or a `Verdict`.
 - `ocicrypt`, `gunzip`, `layers` - the key of a layer; its tar stream, which proves itself at its end.

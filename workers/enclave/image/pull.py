@@ -21,6 +21,7 @@ from orchestrator.faults import Code, Permanent
 from workers.enclave.image.layers import LayerReader, compression_of, open_layer
 from workers.enclave.image.manifest import LONGEST_CONFIG, ImageConfig, parse_config
 from workers.enclave.image.ocicrypt import LayerKey, is_encrypted, unwrap_layer_key
+from workers.enclave.image.read_ahead import ReadAhead
 from workers.enclave.image.reference import Reference, parse_reference
 from workers.enclave.image.signature import Subject
 
@@ -73,7 +74,7 @@ class ImagePlan:
         """
         left = self.limits.image_bytes
         for layer in self.planned:
-            blob = self._registry.open_blob(self.reference, layer.descriptor)
+            blob = ReadAhead(self._registry.open_blob(self.reference, layer.descriptor))
             most = min(left, self.limits.layer_bytes)
             with open_layer(blob, layer.descriptor, diff_id=layer.diff_id, key=layer.key, most_bytes=most) as reader:
                 yield reader

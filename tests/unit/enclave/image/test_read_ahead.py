@@ -1,0 +1,80 @@
+"""Reading ahead changes when bytes are read, and nothing else."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+
+import pytest
+
+from orchestrator.faults import Code, Temporary
+from workers.enclave.image.read_ahead import CHUNK, DEPTH, ReadAhead
+
+BODY = os.urandom(3 * CHUNK + 17)
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "read-ahead"]
+
+
+class Breaking(io.BytesIO):
+    """Breaks at its end."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        found = super().read(size)
+        if not found:
+            raise Temporary(Code.IMAGE_REGISTRY_AWAY, "gone")
+        return found
+
+
+class Endless:
+    """Counts what is taken from it."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self.closed = False
+
+    def read(self, size: int, /) -> bytes:
+        assert not self.closed
+        self.reads += 1
+        return bytes(size)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("size", [1000, CHUNK, 10 * CHUNK])
+def test_the_same_bytes_come_in_the_same_order(size) -> None:
+    ahead = ReadAhead(io.BytesIO(BODY))
+    assert b"".join(iter(lambda: ahead.read(size), b"")) == BODY
+    assert ahead.read(1) == b""
+    ahead.close()
+    assert threads() == []
+
+
+def test_a_fault_comes_where_the_bytes_would_have_come() -> None:
+    ahead = ReadAhead(Breaking(BODY))
+    got = b"".join(ahead.read(CHUNK) for _ in range(4))
+    assert got == BODY
+    with pytest.raises(Temporary, match="gone"):
+        ahead.read(1)
+    ahead.close()
+    assert threads() == []
+
+
+def test_it_reads_a_bounded_way_ahead_and_close_ends_it() -> None:
+    source = Endless()
+    ahead = ReadAhead(source)
+    ahead.read(1)
+    ahead.close()
+    assert source.closed
+    assert source.reads <= DEPTH + 2
+    assert threads() == []
+
+
+def test_nothing_runs_before_the_first_read() -> None:
+    source = Endless()
+    ahead = ReadAhead(source)
+    ahead.close()
+    assert (source.reads, source.closed) == (0, True)
