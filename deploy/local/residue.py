@@ -137,9 +137,9 @@ class Residue:
             time.sleep(0.05)
 
     def _owns(self, pid: int) -> bool:
+        if _is_marked(pid, self.layout):
+            return True
         with contextlib.suppress(OSError):
-            if f"{MARK}={self.layout.run}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                return True
             words = re.split(r"[\0=:,]", Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace"))
             links = (str(Path(f"/proc/{pid}/{link}").readlink()) for link in ("cwd", "root", "exe"))
             return any(self._inside(word) for word in (*words, *links))
@@ -166,12 +166,19 @@ def of(layout: Layout) -> Residue:
     return Residue(layout, frozenset(known))
 
 
-def end(commands: Collection[tuple[str, ...]]) -> None:
-    """Kill the processes that run exactly one of these commands, and wait until they are gone."""
+def end(layout: Layout, commands: Collection[tuple[str, ...]]) -> None:
+    """Kill the stack's processes that run exactly one of these commands, and wait until they are gone.
+
+    Both are asked for: a container's process bears the stack's mark too, and another stack runs the same commands.
+    """
     wanted = {"".join(f"{word}\0" for word in command).encode() for command in commands}
     ends = time.monotonic() + KILL_WITHIN
     while time.monotonic() < ends:
-        found = [pid for pid in _pids() if _raw_command_line(pid) in wanted and not _is_zombie(pid)]
+        found = [
+            pid
+            for pid in _pids()
+            if _raw_command_line(pid) in wanted and _is_marked(pid, layout) and not _is_zombie(pid)
+        ]
         if not found:
             return
         for pid in found:
@@ -205,6 +212,12 @@ def _raw_command_line(pid: int) -> bytes:
 
 def _command_line(pid: int) -> str:
     return _raw_command_line(pid).replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def _is_marked(pid: int, layout: Layout) -> bool:
+    with contextlib.suppress(OSError):
+        return f"{MARK}={layout.run}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return False
 
 
 def _is_zombie(pid: int) -> bool:

@@ -106,7 +106,7 @@ class Stack:
         conf.write_text(supervision.configuration(self.layout, self._programs))
         if not self.supervisor.alive():
             # A daemon that was killed leaves its processes, which hold ports and sockets; containers stay as they are.
-            residue.end(tuple(program.command for program in self._programs))
+            residue.end(self.layout, tuple(program.command for program in self._programs))
         self.supervisor.run_daemon(self._environment())
         for program in self._programs:
             began = time.monotonic()
