@@ -85,9 +85,8 @@ class Residue:
         return sorted({str(route["dev"]) for route in routes if route.get("dst") != "default" and "dev" in route})
 
     def folders(self) -> list[str]:
-        """Its folders and the sockets of Go shims."""
-        own = [path for path in (self.layout.root, self.layout.run) if path.exists()]
-        return [str(path) for path in (*own, *self._shim_sockets())]
+        """Its two folders."""
+        return [str(path) for path in (self.layout.root, self.layout.run) if path.exists()]
 
     def left_behind(self) -> list[str]:
         """Everything that is still there, a line each; empty when the stack is gone."""
@@ -98,10 +97,12 @@ class Residue:
             *(f"cgroup {cgroup}" for cgroup in self.cgroups()),
             *(f"network device {device}" for device in self.devices()),
             *(f"folder {folder}" for folder in self.folders()),
+            *(f"socket {socket}" for socket in self._shim_sockets()),
         ]
 
     def remove(self, *, keep_data: bool = False) -> None:
         """Remove all of it, in the order in which one holds the other. What resists is for `left_behind` to tell."""
+        parents = {cgroup.parent for cgroup in self.cgroups()}
         self._delete_containers()
         self._kill()
         for device in self.devices():
@@ -111,9 +112,9 @@ class Residue:
                 _quietly("umount", "--lazy", target)
         for device in self.loop_devices():
             _quietly("losetup", "--detach", device)
-        for cgroup in self.cgroups():
+        for cgroup in (*self.cgroups(), *parents):
             with contextlib.suppress(OSError):
-                cgroup.rmdir()
+                cgroup.rmdir()  # refused while it has processes or children: then it is others' too
         for path in self._shim_sockets():
             path.unlink(missing_ok=True)
         if not self.mounts():  # never delete through a mount that is still there

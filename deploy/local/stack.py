@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Stack:
     def create(cls, name: str = layout.DEFAULT_NAME, root: Path | None = None) -> Stack:
         """Write everything that a new stack needs to start. Raises Permanent(INPUT) if there is one already."""
         where = layout.plan(name, root)
-        if (where.root / "stack.json").exists() or where.run.exists():
+        if where.run.exists() or (where.root.exists() and any(where.root.iterdir())):
             raise Permanent(
                 Code.INPUT,
                 f"there is a stack {name} already",
@@ -76,18 +77,12 @@ class Stack:
                 got=f"{where.root} or {where.run}",
                 advice=f"`enclave-cc down --name {name}`, or choose another name",
             )
-        where.root.mkdir(mode=0o700, parents=True)
-        files = authority.create(where.root / "tls", SERVERS, ("127.0.0.1", "localhost"))
-        accounts = bus_accounts.create(where.root / "bus", bus_server.DISK_BYTES)
-        (where.root / "nats.conf").write_text(
-            bus_server.configuration(accounts, files["bus"], where.ports.bus, where.root / "jetstream")
-        )
-        (where.root / "registry.yml").write_text(registry.configuration(where, files["registry"]))
-        containerd.write(where)
-        where.node_config.write_text(node.configuration(where))
-        build_bundle(BOOT, node.boot_bundle(where))
-        Owner(where).create()
-        where.save()
+        where.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            _write(where)
+        except BaseException:
+            shutil.rmtree(where.root)
+            raise
         return cls(where)
 
     @classmethod
@@ -202,3 +197,18 @@ class Stack:
     async def _make_streams(self) -> None:
         async with await connect(self.credentials("admin"), "enclave-cc up") as bus:
             await ensure_streams(bus)
+
+
+def _write(where: Layout) -> None:
+    """Keys, configurations, bundles; `stack.json` last, so that a stack is whole or not there."""
+    files = authority.create(where.root / "tls", SERVERS, ("127.0.0.1", "localhost"))
+    accounts = bus_accounts.create(where.root / "bus", bus_server.DISK_BYTES)
+    (where.root / "nats.conf").write_text(
+        bus_server.configuration(accounts, files["bus"], where.ports.bus, where.root / "jetstream")
+    )
+    (where.root / "registry.yml").write_text(registry.configuration(where, files["registry"]))
+    containerd.write(where)
+    where.node_config.write_text(node.configuration(where))
+    build_bundle(BOOT, node.boot_bundle(where))
+    Owner(where).create()
+    where.save()
