@@ -16,9 +16,10 @@ from deploy.publish.cosign_key import SigningKey
 from deploy.publish.policies import PolicyFolder
 from deploy.publish.publication import Published, Publisher
 from deploy.publish.source import open_image
-from orchestrator.faults import Code, Permanent
+from orchestrator.faults import Code, Permanent, Temporary
 from tests.simulators import oci
 from tests.simulators.broker import MEASUREMENT, Broker, Enclave
+from tests.simulators.connect_proxy import ConnectProxy
 from tests.simulators.docker_registry import DockerRegistry
 from workers.enclave.image.credentials import Credentials
 from workers.enclave.image.policy import ImagePolicy
@@ -177,10 +178,33 @@ def test_an_image_that_skopeo_encrypted_for_a_jwe_key_is_refused_in_clear_words(
     assert refused.value.diagnosis.got == "jwe"
 
 
+def test_through_a_proxy_tls_ends_in_the_enclave_and_the_host_sees_names_only(
+    docker_registry, registry, broker, image, tmp_path
+) -> None:
+    target = f"{docker_registry.address}/shop/proxied:v1"
+    publish(broker, registry, str(oci.write_layout(image, tmp_path / "layout")), target, tmp_path)
+    with ConnectProxy(docker_registry.address) as proxy:
+        inside = Registry(ca_pem=docker_registry.ca_pem, proxy_url=proxy.url)
+        assert tars(pull(broker, inside, target, broker.enclave)) == list(image.tars)
+        inside.close()
+        assert set(proxy.asked) == {f"CONNECT {docker_registry.address}"}
+        assert b"shop/proxied" not in proxy.seen
+        assert len(proxy.seen) > sum(len(layer) for layer in image.tars) // 1000
+
+
+def test_a_proxy_that_refuses_the_registry_is_told_as_a_registry_that_is_away(docker_registry) -> None:
+    with ConnectProxy("elsewhere.example:443") as proxy:
+        inside = Registry(ca_pem=docker_registry.ca_pem, proxy_url=proxy.url)
+        with pytest.raises(Temporary) as refused:
+            inside.manifest(parse_reference(f"{docker_registry.address}/app:v1"))
+        assert refused.value.code is Code.IMAGE_REGISTRY_AWAY
+        assert "403" in refused.value.diagnosis.got
+
+
 def test_a_registry_under_another_authority_is_away(docker_registry) -> None:
     with DockerRegistry(docker_registry.root / "other") as other:
         stranger = Registry(ca_pem=docker_registry.ca_pem)
-        with pytest.raises(Exception, match=r"cannot be proved") as refused:
+        with pytest.raises(Temporary, match=r"cannot be proved") as refused:
             stranger.manifest(parse_reference(f"{other.address}/app:v1"))
         assert refused.value.code is Code.IMAGE_REGISTRY_AWAY
         assert "certificate" in refused.value.diagnosis.expected

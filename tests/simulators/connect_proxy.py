@@ -1,75 +1,64 @@
-"""An HTTP proxy that knows CONNECT only and counts: the host's way out of a pod's network namespace."""
+"""A CONNECT proxy (RFC 9110 section 9.3.6) that keeps a copy of every byte it forwards: what the host would see."""
 
 from __future__ import annotations
 
-import contextlib
 import socket
+import socketserver
 import threading
 from typing import Self
 
 
 class ConnectProxy:
-    """Use as a context manager. `allowed` is the set of "host:port" it connects to."""
+    """Forwards to the hosts it was told of while the context is entered, and refuses every other."""
 
-    def __init__(self, allowed: set[str]) -> None:
-        self.allowed = allowed
+    def __init__(self, *allowed: str) -> None:
+        self.seen = bytearray()
         self.asked: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._threads: list[threading.Thread] = []
-        self._sockets: list[socket.socket] = []
+        proxy = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                proxy.serve(self)
+
+        class Server(socketserver.ThreadingTCPServer):
+            allow_reuse_address = True
+            daemon_threads = True
+
+        self._allowed = allowed
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
-        self._spawn(self._accept)
+        self._thread.start()
         return self
 
-    def __exit__(self, *_raised: object) -> None:
-        for connection in (self._listener, *self._sockets):
-            with contextlib.suppress(OSError):  # its other end was quicker
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-        for thread in self._threads:
-            thread.join(10)
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
 
-    def _spawn(self, target: object, *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self._sockets.append(client)
-            self._spawn(self._serve, client)
-
-    def _serve(self, client: socket.socket) -> None:
-        head = b""
-        while b"\r\n\r\n" not in head:
-            received = client.recv(4096)
-            if not received:
-                return
-            head += received
-        method, target, _ = head.decode("latin-1").split(" ", 2)
+    def serve(self, handler: socketserver.StreamRequestHandler) -> None:
+        method, target, _ = handler.rfile.readline().decode().split(" ")
+        while handler.rfile.readline().strip():
+            pass
         self.asked.append(f"{method} {target}")
-        if method != "CONNECT" or target not in self.allowed:
-            client.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
-            client.close()
+        if method != "CONNECT" or target not in self._allowed:
+            handler.wfile.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
             return
         host, _, port = target.rpartition(":")
-        upstream = socket.create_connection((host, int(port)), timeout=10)
-        self._sockets.append(upstream)
-        client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        self._spawn(_pump, client, upstream)
-        _pump(upstream, client)
+        with socket.create_connection((host, int(port)), timeout=10) as beyond:
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            there = threading.Thread(target=self._pump, args=(handler.connection, beyond), daemon=True)
+            there.start()
+            self._pump(beyond, handler.connection)
+            there.join(10)
 
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    try:
-        while chunk := source.recv(65536):
-            sink.sendall(chunk)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        return  # one end hung up: so does the other
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while chunk := source.recv(65536):
+                self.seen += chunk
+                sink.sendall(chunk)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            return

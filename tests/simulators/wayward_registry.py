@@ -25,6 +25,7 @@ class Faults:
     altered: dict[str, bytes] = field(default_factory=dict)  # what to serve in a blob's or manifest's place
     announced: dict[str, int] = field(default_factory=dict)  # a Content-Length of its own, honestly kept
     cut_after: dict[str, list[int]] = field(default_factory=dict)  # bytes of each of the next answers, then a hang-up
+    stall_after: dict[str, int] = field(default_factory=dict)  # bytes of an answer, then silence until the end
     ignores_range: bool = False
     wrong_range: bool = False
     status: dict[str, list[int]] = field(default_factory=dict)  # statuses of the next answers, by path
@@ -41,6 +42,7 @@ class WaywardRegistry:
         self.faults = Faults()
         self.asked: list[tuple[str, str, dict[str, str]]] = []
         self._content: dict[str, bytes] = {}
+        self._ending = threading.Event()
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -68,6 +70,7 @@ class WaywardRegistry:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ending.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -119,8 +122,19 @@ class WaywardRegistry:
                 return _answer(handler, 416, b"", {})
             told = start + 1 if self.faults.wrong_range else start
             status, headers = 206, {"Content-Range": f"bytes {told}-{len(content) - 1}/{len(content)}"}
+        if name in self.faults.stall_after:
+            return self._stall(handler, content, self.faults.stall_after[name])
         cuts = self.faults.cut_after.get(name)
         return _answer(handler, status, content[start:], headers, cut=cuts.pop(0) if cuts else None)
+
+    def _stall(self, handler: BaseHTTPRequestHandler, content: bytes, after: int) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content[:after])
+        handler.wfile.flush()
+        self._ending.wait(30)
+        handler.close_connection = True
 
     def _token(self, handler: BaseHTTPRequestHandler) -> None:
         wanted = self.faults.account

@@ -7,6 +7,7 @@ after `_ATTEMPTS` connections in a row that brought no byte, or `_MOST_CONNECTIO
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from typing import TYPE_CHECKING, Final
@@ -31,7 +32,7 @@ _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,
 
 
 class BlobStream:
-    """The bytes of one blob, in order. Not for use by two threads at once."""
+    """The bytes of one blob, in order. One thread reads; any may close."""
 
     def __init__(self, transport: Transport, url: str, scope: str, *, digest: str, size: int) -> None:
         """Prepare; the first `read` connects.
@@ -52,6 +53,7 @@ class BlobStream:
         self._answer: BaseHTTPResponse | None = None
         self._fruitless = 0
         self._connections = 0
+        self._closed = False
 
     @property
     def offset(self) -> int:
@@ -75,10 +77,20 @@ class BlobStream:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def close(self) -> None:
-        """Drop the connection if one is open. Safe to call twice."""
-        if self._answer is not None:
-            self._answer.close()
-            self._answer = None
+        """End it for good. Safe to call twice, and while another thread reads: that read then fails at once."""
+        self._closed = True
+        answer = self._answer
+        if answer is not None:
+            # Closing does not wake a thread that waits in recv(2); shutting down does.
+            with contextlib.suppress(OSError, ValueError, RuntimeError):  # it ended meanwhile
+                answer.shutdown()
+        self._drop()
+
+    def _drop(self) -> None:
+        """Let go of the connection if there is one."""
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +116,7 @@ class BlobStream:
                 self._fruitless = 0
                 return piece
             # A clean end: the registry delivered all that it announced, and that is too little.
-            self.close()
+            self._drop()
             raise self._short(Permanent)
 
     def _connect(self) -> BaseHTTPResponse:
@@ -115,12 +127,12 @@ class BlobStream:
         answer = self._transport.ask("GET", self._url, scope=self._scope, headers=headers, accept=accept)
         self._answer = answer
         if answer.status == 416:
-            self.close()
+            self._drop()
             raise self._short(Permanent)
         if answer.status == 206:
             found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
             if found is None or int(found[1]) != self._offset:
-                self.close()
+                self._drop()
                 raise Permanent(
                     Code.IMAGE_ALTERED,
                     f"the registry answered another part of blob {self._digest} than was asked for",
@@ -142,7 +154,9 @@ class BlobStream:
 
     def _broken(self, fault: Temporary) -> None:
         """Note a broken connection; raise when patience is at its end."""
-        self.close()
+        self._drop()
+        if self._closed:
+            raise fault
         self._fruitless += 1
         if self._fruitless >= _ATTEMPTS or self._connections >= _MOST_CONNECTIONS:
             # Nothing at all arrived: the registry is away. Something did: the blob is cut short.

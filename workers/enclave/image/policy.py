@@ -50,6 +50,9 @@ class Verdict:
     rule: str
     key_fingerprint: str
 
+    def __str__(self) -> str:
+        return f"admitted by {self.rule}" + (f" under key {self.key_fingerprint}" if self.key_fingerprint else "")
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

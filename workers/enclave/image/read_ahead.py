@@ -22,7 +22,7 @@ _PATIENCE_SECONDS: Final = 0.05
 class ReadAhead:
     """A `ByteSource` around another. The thread starts with the first `read` and ends with the source, or with `close`.
 
-    `close` waits for the thread, which may be in the source's own `read`: that one must not wait for ever.
+    `close` closes the source first, so that a thread in its `read` comes back, and then waits for that thread.
     """
 
     def __init__(self, source: ByteSource) -> None:
@@ -47,11 +47,11 @@ class ReadAhead:
         return head
 
     def close(self) -> None:
-        """Stop the thread, then close the source."""
+        """Close the source and see the thread end."""
         self._stopped.set()
+        self._source.close()
         if self._thread.ident is not None:
             self._thread.join()
-        self._source.close()
 
     def _run(self) -> None:
         chunk: bytes | BaseException = b"begin"

@@ -43,6 +43,7 @@ class TestAdmitted:
         assert plan.verdict.policy_id == owner.policy().policy_id
         assert plan.verdict.rule == f"docker {owner.repository}: sigstoreSigned"
         assert plan.verdict.key_fingerprint.startswith("sha256:")
+        assert str(plan.verdict) == f"admitted by {plan.verdict.rule} under key {plan.verdict.key_fingerprint}"
         assert tars(plan) == list(app.tars)
         assert owner.broker.asked == [KID]
 

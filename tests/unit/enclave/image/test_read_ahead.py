@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time
 
 import pytest
 
 from orchestrator.faults import Code, Temporary
+from tests.simulators import oci
+from workers.enclave.image.manifest import Descriptor
 from workers.enclave.image.read_ahead import CHUNK, DEPTH, ReadAhead
+from workers.enclave.image.reference import parse_reference
 
 BODY = os.urandom(3 * CHUNK + 17)
 
@@ -36,7 +40,6 @@ class Endless:
         self.closed = False
 
     def read(self, size: int, /) -> bytes:
-        assert not self.closed
         self.reads += 1
         return bytes(size)
 
@@ -70,6 +73,18 @@ def test_it_reads_a_bounded_way_ahead_and_close_ends_it() -> None:
     ahead.close()
     assert source.closed
     assert source.reads <= DEPTH + 2
+    assert threads() == []
+
+
+def test_close_does_not_wait_for_a_registry_that_went_silent(wayward, registry) -> None:
+    reference = parse_reference(wayward.put("shop/app", oci.OciImage(b"{}", {oci.digest(BODY): BODY}), "v1"))
+    wayward.faults.stall_after[oci.digest(BODY)] = CHUNK
+    ahead = ReadAhead(registry.open_blob(reference, Descriptor("a/b", oci.digest(BODY), len(BODY))))
+    assert ahead.read(1) == BODY[:1]
+    time.sleep(0.2)
+    began = time.monotonic()
+    ahead.close()
+    assert time.monotonic() - began < 5
     assert threads() == []
 
 
