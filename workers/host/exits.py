@@ -3,7 +3,8 @@
 Zone: host. May import: `workers.host.runc`, `orchestrator.{bus,events,faults,launch}`.
 
 A container that ended is found by its exit file, whoever was alive when it ended. The fact's condition (this exit is
-not known yet) makes it single; the file goes when the container is torn down.
+not known yet) makes it single; the file goes when the container is torn down. An agent that ended before the history says
+that it was up is not told: `launch_agent` finds it dead, and makes another.
 """
 
 from __future__ import annotations
@@ -38,12 +39,13 @@ class Exits:
     async def run(self) -> None:
         """Look for ever."""
         while True:
-            for held in self._runc.held():
-                if held.id not in self._told and self._runc.exit_of(held.id) is not None:
+            for id_ in self._runc.ended():
+                held = None if id_ in self._told else self._runc.record(id_)
+                if held is not None:
                     try:
                         await self.tell(held)
                     except Fault as fault:
-                        await _log.awarning("exit left for later", id=held.id, code=fault.code)
+                        await _log.awarning("exit left for later", id=id_, code=fault.code)
             await asyncio.sleep(LOOK)
 
     async def tell(self, held: Held) -> None:
@@ -53,6 +55,8 @@ class Exits:
             return
         code, at_ns = ended
         if held.role is Role.AGENT:
+            if (await self._histories.launch(held.pod)).agent is None:
+                return
             fact = Fact(held.pod, AgentLost(code), Zone.HOST, self._actor)
             await self._histories.append(fact, allowed=lambda now: now.progress.live and not now.agent_lost)
         else:

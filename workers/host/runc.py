@@ -8,6 +8,7 @@ So every process of ours may die and be started again without losing an exit (do
     <run_dir>/runc/              runc's state
     <run_dir>/exits/<id>         exit status, written by conmon when the container has ended
     <run_dir>/held/<id>.json     which pod, container and role the id belongs to; written before the container is made
+    <run_dir>/held/<id>.conmon   its conmon's pid: a container that is not there yet may be about to come
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class Runc:
             "conmon", "--cid", held.id, "--cuuid", held.id, "--name", held.id,
             "--runtime", self._binary, "--runtime-arg", f"--root={self._root}", "--runtime-arg", f"--log={log}",
             "--bundle", str(bundle), "--container-pidfile", str(bundle / "pid"),
+            "--conmon-pidfile", str(self._conmon_file(held.id)),
             "--log-path", "passthrough", "--exit-dir", str(self._exits), "--log-level", "error",
         ]  # fmt: skip
         with ExitStack() as opened:
@@ -145,14 +147,14 @@ class Runc:
     async def delete(self, id_: str) -> bool:
         """Kill and remove the container, whatever its state; wait until its conmon has told the exit. True if it was.
 
-        Raises Temporary(RUNTIME) when something of it is still there afterwards.
+        Raises Temporary(RUNTIME) when something of it is still there afterwards, or still to come.
         """
-        status, pid = await self.state(id_)
+        status, pid = await self._settled(id_)
         was = status != "absent"
         if was:
-            await self._run("delete", "--force", id_)
-            if pid > 0:
-                await self._ended(pid, id_)
+            with _pinned(pid) as process:
+                await self._run("delete", "--force", id_)
+                await self._ended(process, id_)
             if (await self.state(id_))[0] != "absent":
                 raise Temporary(
                     Code.RUNTIME,
@@ -173,21 +175,24 @@ class Runc:
 
     def forget(self, id_: str) -> None:
         """Remove our record and the exit status of a container that is gone and whose exit was told."""
-        for path in (self._held / f"{id_}.json", self._exits / id_):
+        for path in (self._held / f"{id_}.json", self._conmon_file(id_), self._exits / id_):
             path.unlink(missing_ok=True)
 
     def held(self) -> list[Held]:
         """Every container of ours, alive or ended and not yet forgotten."""
-        found = []
-        for path in sorted(self._held.glob("*.json")):
-            with suppress(OSError, ValueError, TypeError, KeyError):
-                document = json.loads(path.read_text())
-                found.append(Held(**{**document, "role": Role(document["role"])}))
-        return found
+        found = (self.record(path.stem) for path in sorted(self._held.glob("*.json")))
+        return [held for held in found if held is not None]
 
     def record(self, id_: str) -> Held | None:
         """Our record of one container."""
-        return next((held for held in self.held() if held.id == id_), None)
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            document = json.loads((self._held / f"{id_}.json").read_text())
+            return Held(**{**document, "role": Role(document["role"])})
+        return None
+
+    def ended(self) -> list[str]:
+        """The ids of containers that have ended and are not yet forgotten: one look at one directory."""
+        return [entry.name for entry in os.scandir(self._exits) if not entry.name.startswith(".")]
 
     def exit_of(self, id_: str) -> tuple[int, int] | None:
         """`(status, nanoseconds since 1970)` once the container has ended, else None."""
@@ -199,12 +204,39 @@ class Runc:
             return None
         return (int(text), at) if text.strip().isdigit() else None
 
-    async def _ended(self, pid: int, id_: str) -> None:
+    async def _settled(self, id_: str) -> tuple[str, int]:
+        """As `state`, of a container that nobody is making any more: the conmon of a worker that died goes on."""
+        for _ in range(int(CREATE_SECONDS / 0.05)):
+            making = self._conmon_lives(id_)  # asked first: what it makes after we looked must not be missed
+            status, pid = await self.state(id_)
+            if status != "absent" or not making:
+                return status, pid
+            await asyncio.sleep(0.05)
+        raise Temporary(
+            Code.RUNTIME,
+            f"container {id_} is still being made",
+            expected=f"a container, or none, within {CREATE_SECONDS:g} s",
+            got="its conmon is at it",
+            advice="see what its runc waits for",
+        )
+
+    def _conmon_file(self, id_: str) -> Path:
+        return self._held / f"{id_}.conmon"
+
+    def _conmon_lives(self, id_: str) -> bool:
+        with suppress(OSError, ValueError):
+            pid = int(self._conmon_file(id_).read_text())
+            return f"--cid\0{id_}\0".encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return False
+
+    async def _ended(self, process: int | None, id_: str) -> None:
+        """Wait until conmon has told the exit and ended; five seconds, which only a process in state D ever needs."""
         for _ in range(200):
-            if self.exit_of(id_) is not None:
+            if not self._conmon_lives(id_):
                 return
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+            if process is not None:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
             await asyncio.sleep(0.025)
 
     async def _run(self, *arguments: str) -> tuple[int, str]:
@@ -231,6 +263,20 @@ def _stream(path: str, flags: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _pinned(pid: int) -> Iterator[int | None]:
+    """A descriptor of the process, which no other can take the place of as its pid can; None when it has ended."""
+    try:
+        descriptor = os.pidfd_open(pid) if pid > 0 else None
+    except ProcessLookupError:
+        descriptor = None
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _read_line(descriptor: int) -> bytes:
