@@ -21,6 +21,9 @@ SUBCOMMANDS: Final = {
     "up": ("deploy.local.commands:up", "Start this machine's stack and keep it."),
     "down": ("deploy.local.commands:down", "Stop it, and prove that nothing is left."),
     "status": ("deploy.local.commands:status", "How its processes are."),
+    "publish": ("deploy.publish.cli:publish", "Encrypt, sign and push an image; register its key and its policies."),
+    "keygen": ("deploy.publish.cli:keygen", "Make a key that signs images."),
+    "policy": ("deploy.publish.cli:policy", "The owner's image and launch policy: admit, check, put."),
     "kbs": ("deploy.kbs.cli:kbs", "The owner's key broker: init, serve, resources, policies, reference values."),
     "payload": ("deploy.payload.commands:payload", "The agent's and boot init's bundles: build, inspect."),
 }
