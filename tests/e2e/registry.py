@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import socket
 import ssl
 import subprocess
@@ -12,11 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import Self
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from deploy.kbs.certificates import Authority
 from tests.e2e.images import MANIFEST, Image
 
 
@@ -26,14 +20,18 @@ class Registry:
     def __init__(self, root: Path) -> None:
         """Everything it keeps is under `root`."""
         self.root = root
-        self.ca = root / "registry.crt"
+        self.ca = root / "ca.crt"
         self.log = root / "registry.log"
         self.address = f"127.0.0.1:{_free_port()}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.root.mkdir(parents=True, exist_ok=True)
-        _certificate(self.ca, self.root / "registry.key")
+        authority = Authority()
+        served = authority.tls_server(["127.0.0.1"])
+        self.ca.write_bytes(authority.credential.certificate)
+        (self.root / "server.crt").write_bytes(served.certificate)
+        (self.root / "server.key").write_bytes(served.key)
         configuration = self.root / "registry.yml"
         configuration.write_text(_CONFIGURATION.format(root=self.root, address=self.address))
         with self.log.open("ab") as log:
@@ -85,30 +83,6 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _certificate(certificate: Path, key: Path) -> None:
-    private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry of a test")])
-    now = dt.datetime.now(dt.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(private, hashes.SHA256())
-    )
-    certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    key.write_bytes(
-        private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-
-
 _CONFIGURATION = """version: 0.1
 storage:
   filesystem:
@@ -116,6 +90,6 @@ storage:
 http:
   addr: {address}
   tls:
-    certificate: {root}/registry.crt
-    key: {root}/registry.key
+    certificate: {root}/server.crt
+    key: {root}/server.key
 """

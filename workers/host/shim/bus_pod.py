@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from orchestrator import launch as launches
 from orchestrator.bus import Bus, Histories, connect, subjects
 from orchestrator.events import Body, ContainerRequested, Fact, PodRequested, StartRequested, StopRequested
-from orchestrator.faults import Code, Fault, Permanent, Temporary
+from orchestrator.faults import Code, Fault, Permanent
 from orchestrator.fold import apply
 from orchestrator.launch import Launch, Progress
 from orchestrator.lifecycle import State, Zone
@@ -219,11 +219,14 @@ def _is_gone(launch: Launch, id_: str) -> bool:
 
 
 def _check(progress: Progress) -> None:
-    """Raise why a launch goes no further, if it does not."""
+    """Raise why a launch goes no further, if it does not.
+
+    What ended it may have been temporary; its attempts are used up, so the launch is over for good. A kubelet would
+    take the status of a temporary fault (UNAVAILABLE) for containerd itself being away.
+    """
     if progress.failure is not None:
         d = progress.failure.diagnosis
-        kind = Temporary if d.temporary else Permanent
-        raise kind(d.code, d.message, expected=d.expected, got=d.got, advice=d.advice)
+        raise Permanent(d.code, d.message, expected=d.expected, got=d.got, advice=d.advice)
     if not progress.live:
         raise Permanent(
             Code.STOPPED,

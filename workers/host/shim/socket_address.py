@@ -9,7 +9,7 @@ that makes the pod one pod, so two containerds, or two namespaces, never meet at
 
 from __future__ import annotations
 
-import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -40,26 +40,28 @@ def socket_path(containerd: str, namespace: str, sandbox: str) -> str:
 
 
 def listen(path: str) -> socket.socket | None:
-    """A socket that listens at `path`; None where a living shim listens already. What a dead one left is replaced."""
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    while True:
-        listener = socket.socket(socket.AF_UNIX)
-        try:
-            listener.bind(path)
-            os.chmod(path, 0o600)
-            listener.listen(64)
-        except OSError as error:
-            listener.close()
-            if error.errno != errno.EADDRINUSE:
-                raise
-        else:
-            return listener
+    """A socket that listens at `path`; None where a living shim listens already. What a dead one left is replaced.
+
+    Under a lock on the directory: of two starts at once, one must not take the other's socket for a dead one's.
+    """
+    folder = os.path.dirname(path)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if not remove_dead(path):
             return None
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        os.chmod(path, 0o600)
+        listener.listen(64)
+        return listener
+    finally:
+        os.close(lock)
 
 
 def remove_dead(path: str) -> bool:
-    """Remove the socket of a shim that has died; False where a living one listens at it."""
+    """Remove the socket of a shim that has died, if there is one; False where a living one listens at it."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)

@@ -116,7 +116,8 @@ class TaskService:
                 pid=task.pid,
             )
         )
-        self._background.create_task(self._watch(request.id, task))
+        if task.pid:
+            self._background.create_task(self._watch(request.id, task))
         return pb.CreateTaskResponse(pid=task.pid)
 
     async def start(self, request: pb.StartRequest) -> pb.StartResponse:
@@ -133,7 +134,12 @@ class TaskService:
         except BaseException:
             self._end(request.id, task, Exit(LAUNCH_FAILED, time_ns()))
             raise
+        if task.exit is not None:
+            raise Refusal(StatusCode.FAILED_PRECONDITION, f"task {request.id} ended while it was being started")
         self._publisher.publish(events_pb2.TaskStart(container_id=request.id, pid=task.pid))
+        if not task.bundle.is_sandbox:
+            # Not before: a process may end at once, and its exit must not be told before its start.
+            self._background.create_task(self._watch(request.id, task))
         return pb.StartResponse(pid=task.pid)
 
     async def kill(self, request: pb.KillRequest) -> Empty:

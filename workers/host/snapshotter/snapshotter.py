@@ -167,7 +167,7 @@ class Snapshotter:
         return self._layers(namespace, manifest).must_stay_remote(layer)
 
     def _user(self, namespace: str, layer: Snapshot) -> str:
-        """The user that the image of a remote layer names; none where the layer does not say which image. Raises Fault."""
+        """The user that a remote layer's image names; empty where the layer names no image. Raises Fault."""
         manifest = layer.labels.get(MANIFEST_DIGEST)
         if manifest is None:
             return ""

@@ -18,7 +18,7 @@ from orchestrator.bus import Bus, Credentials, Histories, connect, ensure_stream
 from orchestrator.events import Fact
 from orchestrator.faults import Code, Permanent, Temporary
 from orchestrator.launch import Launch
-from orchestrator.lifecycle import State, Zone
+from orchestrator.lifecycle import BY_NAME, State, Zone
 from schemas import commands_pb2
 from tests.nats import free_port
 from tests.simulators import history
@@ -197,6 +197,17 @@ async def test_a_failed_launch_raises_its_own_diagnosis(stage: Stage, pod: BusPo
     await stage.say(events.TornDown(()), APP)
     await bounded(removing)
     assert (await bounded(pod.exit_of(APP))).status == 255
+
+
+async def test_a_launch_out_of_attempts_is_over_even_where_its_reason_may_pass(stage: Stage, pod: BusPod) -> None:
+    asking = asyncio.create_task(pod.request_sandbox(SANDBOX))
+    await stage.until(lambda launch: launch.requested)
+    for attempt in range(1, BY_NAME["create_sandbox"].attempts + 1):
+        failed = history.step_failed("create_sandbox", temporary=True, code=Code.RUNTIME.value)
+        await stage.histories.append(Fact(POD, failed, Zone.HOST, "host-worker", attempt=attempt))
+    with pytest.raises(Permanent) as refused:
+        await bounded(asking)
+    assert refused.value.code is Code.RUNTIME
 
 
 async def test_removing_a_pod_or_container_that_was_never_asked_for_is_done_at_once(stage: Stage, pod: BusPod) -> None:

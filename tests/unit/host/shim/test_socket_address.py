@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import socket
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,16 @@ def test_only_root_reaches_the_socket(short: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     listener.close()
+
+
+def test_of_many_starts_at_once_one_listens(short: Path) -> None:
+    path = str(short / "enclave-cc" / "pod")
+    dead = listen(path)
+    assert dead is not None
+    dead.close()
+    with ThreadPoolExecutor(16) as pool:
+        made = [listener for listener in pool.map(listen, [path] * 64) if listener is not None]
+    assert len(made) == 1
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(path)
+    made[0].close()

@@ -196,6 +196,30 @@ async def test_a_task_without_a_process_is_ended_by_a_signal_alone(world: World)
     assert [asked for asked in world.pod.asked if asked.startswith("signal")] == []
 
 
+async def test_an_exit_is_never_told_before_its_start(world: World) -> None:
+    await world.create_sandbox()
+    await world.create_app()
+    world.pod.end(APP, 0)
+    await asyncio.sleep(0.02)
+    await world.start(APP)
+    told = await world.events(4)
+    assert [type(event).__name__ for event in told] == ["TaskCreate", "TaskCreate", "TaskStart", "TaskExit"]
+
+
+async def test_a_task_that_is_killed_while_it_starts_does_not_come_up(world: World) -> None:
+    await world.create_sandbox()
+    await world.create_app()
+    gate = world.pod.block[f"start_container {APP}"] = asyncio.Event()
+    starting = asyncio.create_task(world.start(APP))
+    await asyncio.sleep(0.02)
+    await world.service.kill(pb.KillRequest(id=APP, signal=9))
+    assert await world.wait(APP) == 137
+    gate.set()
+    assert (await refused(starting)).status is StatusCode.FAILED_PRECONDITION
+    await world.delete(APP)
+    assert world.pod.asked[-1] == f"remove {APP}"
+
+
 async def test_a_running_task_is_not_deleted_and_a_known_one_not_made_again(world: World) -> None:
     await world.create_sandbox()
     again = pb.CreateTaskRequest(id=POD, bundle=(await world.state(POD)).bundle)
