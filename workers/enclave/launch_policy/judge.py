@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.faults import Code, Permanent
 from workers.enclave.launch_policy.approved import ApprovedMount, ApprovedProcess, ApprovedSecret
-from workers.enclave.launch_policy.proposal import Proposal, Rlimit, parse_proposal
+from workers.enclave.launch_policy.proposal import Proposal, Rlimit, normal_directory, parse_proposal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -157,7 +157,7 @@ class _Judgement:
 
     def _cwd(self) -> str:
         """Check 4."""
-        cwd, own = self.wish.cwd, self.config.working_dir or "/"
+        cwd, own = self.wish.cwd, normal_directory(self.config.working_dir or "/")
         if self.rule.cwd is None:
             if cwd != own:
                 raise _denied("process.cwd", f"the image's own {own!r}", repr(cwd))
@@ -243,8 +243,12 @@ class _Judgement:
 
 
 def _is_under(path: str, tops: Iterable[str]) -> bool:
-    """Whether `path` is one of `tops` or below one."""
-    return any(f"{path}/".startswith(f"{top}/") for top in tops)
+    """Whether `path` is one of `tops` or below one; /var/run is /run, as in every image of today."""
+    return any(f"{_one_run(path)}/".startswith(f"{_one_run(top)}/") for top in tops)
+
+
+def _one_run(path: str) -> str:
+    return path.removeprefix("/var") if f"{path}/".startswith("/var/run/") else path
 
 
 def _pair(entry: str) -> tuple[str, str]:

@@ -108,7 +108,7 @@ def parse_proposal(specification: Mapping[str, object]) -> Proposal:
     proposal = Proposal(
         argv=tuple(word.text(_NO_NUL) for word in process.need("args").elements(most=_MOST)),
         env=_env(process.get("env")),
-        cwd=_path(process.need("cwd")),
+        cwd=_directory(process.need("cwd")),
         uid=_id(user.get("uid")),
         gid=_id(user.get("gid")),
         additional_gids=tuple(_id(entry) for entry in _elements(user.get("additionalGids"))),
@@ -132,6 +132,13 @@ def is_plain_path(path: str) -> bool:
     return plain and posixpath.normpath(path) == path
 
 
+def normal_directory(path: str) -> str | None:
+    """`path` without doubled and closing slashes, which images do write; None where it is relative or climbs."""
+    if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        return None
+    return posixpath.normpath("/" + path.strip("/"))
+
+
 def _env(node: Node | None) -> tuple[tuple[str, str], ...]:
     pairs = []
     for entry in _elements(node):
@@ -147,6 +154,14 @@ def _path(node: Node) -> str:
     if path != "/" and not is_plain_path(path):
         raise node.malformed("an absolute, normal path", repr(path[:200]))
     return path
+
+
+def _directory(node: Node) -> str:
+    directory = node.text(longest=4096)
+    normal = normal_directory(directory)
+    if normal is None:
+        raise node.malformed("an absolute path without '..'", repr(directory[:200]))
+    return normal
 
 
 def _capabilities(node: Node | None) -> Capabilities:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 
 import pytest
@@ -178,9 +179,13 @@ class TestDirectoryUserAndGroups:
         assert judge(proposal(cwd="/tmp"), cwd=["/tmp"]).cwd == "/tmp"
         denied(proposal(cwd="/"), cwd=["/tmp"])
 
-    @pytest.mark.parametrize("cwd", ["srv", "/srv/../etc", "/srv/", ""])
-    def test_a_directory_that_is_not_plain_is_denied(self, denied, cwd) -> None:
+    @pytest.mark.parametrize("cwd", ["srv", "/srv/../etc", "/srv\0", ""])
+    def test_a_directory_that_is_relative_or_climbs_is_denied(self, denied, cwd) -> None:
         denied(proposal(cwd=cwd), cwd=[{"any": True}])
+
+    def test_a_closing_slash_changes_nothing(self, judge) -> None:
+        slashed = dataclasses.replace(CONFIG, working_dir="/srv//")
+        assert judge(proposal(cwd="/srv/"), config=slashed).cwd == "/srv"
 
     def test_another_user_is_denied(self, denied) -> None:
         fault = denied(proposal(user={"uid": 0, "gid": 0}))
@@ -323,7 +328,9 @@ class TestMounts:
     def test_a_kernel_filesystem_elsewhere_is_denied(self, denied) -> None:
         denied(with_mount("/data", kind="overlay", options=[]), mounts=["/data"])
 
-    @pytest.mark.parametrize("where", ["/run", "/run/secrets", "/run/secrets/db", "/run/secrets/db/x"])
+    @pytest.mark.parametrize(
+        "where", ["/run", "/run/secrets", "/run/secrets/db", "/run/secrets/db/x", "/var/run/secrets"]
+    )
     def test_a_mount_that_would_hide_or_hold_a_secret_is_denied(self, denied, where) -> None:
         fault = denied(with_mount(where), mounts=[{"any": True}], secrets=[SECRET])
         assert "/run/secrets/db" in fault.diagnosis.expected
