@@ -32,6 +32,7 @@ from orchestrator.fold import apply
 from orchestrator.launch import Launch, new
 
 WRONG_LAST_SEQUENCE: Final = 10071
+CANNOT_ALTER: Final = 10012
 REMEMBERED: Final = 4096
 """Launches kept in memory, the last used ones. Whatever is forgotten is read again: a millisecond."""
 
@@ -169,8 +170,8 @@ class Histories:
         config = _reader(name, subject, after)
         try:
             info = await stream.add_consumer(subjects.EVENTS, config)
-        except BadRequestError:
-            if not reader:
+        except APIError as error:
+            if error.err_code != CANNOT_ALTER:
                 raise
             # The consumer of that name was left by a reader who died; it starts elsewhere and cannot be altered.
             await stream.delete_consumer(subjects.EVENTS, name)
