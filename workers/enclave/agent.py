@@ -9,9 +9,11 @@ It ends when the pod does, or when it cannot go on; its keys end with it.
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -30,6 +32,7 @@ from workers.enclave.event_key import BusKey, EventKey
 from workers.enclave.image.registry import Registry
 from workers.enclave.init_data import InitData
 from workers.enclave.kbs.client import KbsClient
+from workers.enclave.patience import answered
 from workers.enclave.policy_cache import LaunchPolicies
 from workers.enclave.seal_fs import SealFs
 from workers.enclave.sessions import Sessions
@@ -66,8 +69,9 @@ async def serve(pod: Pod, init_data: InitData, tee: Tee) -> None:
         "boot_app": BootApp(sessions, works),
     }
     identity = Identity(Zone.ENCLAVE, f"agent/{pod.id[:16]}", key.sign)
-    credentials = await asyncio.to_thread(enroll, pod, BusKey())
-    async with await connect(credentials, identity.actor) as bus, asyncio.TaskGroup() as tasks:
+    # An agent waits for its host and its bus as long as its pod lives; the deadline of `attest` bounds that.
+    credentials = await answered(partial(enroll, pod, BusKey()), math.inf)
+    async with await connect(credentials, identity.actor, math.inf) as bus, asyncio.TaskGroup() as tasks:
         tasks.create_task(sessions.serve())
         tasks.create_task(Worker(bus, subjects.pod_consumer(pod.id), identity, steps).run())
 

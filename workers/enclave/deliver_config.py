@@ -7,12 +7,14 @@ Zone: enclave. May import: `workers.enclave`, `orchestrator.{events,faults,launc
 3. The secrets that the policy names for this image come from the key broker.
 4. An app enclave of an admitted measurement has attested itself, and says which container it is for.
 5. Configuration, store key and secrets go to it through the attested channel: once for each container.
+
+There is one attempt, so what is asked of broker and host in 1 to 3 is asked again while they are away.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
+from functools import partial
 from typing import Final
 
 from orchestrator.events import Command, ConfigDelivered
@@ -24,6 +26,7 @@ from workers.enclave.kbs.client import KbsClient
 from workers.enclave.kbs.uri import ResourceUri
 from workers.enclave.launch_policy.approved import ApprovedProcess
 from workers.enclave.launch_policy.judge import judge_process
+from workers.enclave.patience import answered
 from workers.enclave.policy_cache import LaunchPolicies
 from workers.enclave.sessions import Session, Sessions
 from workers.enclave.work import ContainerWork, Works
@@ -68,11 +71,11 @@ class DeliverConfig:
 
     async def _judge(self, command: Command, work: ContainerWork) -> ApprovedProcess:
         policy = await self._policies.get()
-        proposed = await asyncio.to_thread(proposed_process, command.container)
+        proposed = await answered(partial(proposed_process, command.container))
         return judge_process(policy, work.plan.reference, work.plan.config, proposed)
 
     async def _resource(self, uri: str) -> bytes:
-        return await asyncio.to_thread(self._kbs.get_resource, ResourceUri.parse(uri))
+        return await answered(partial(self._kbs.get_resource, ResourceUri.parse(uri)))
 
     async def _hand_over(
         self, session: Session, work: ContainerWork, approved: ApprovedProcess, secrets: dict[str, bytes]

@@ -48,7 +48,10 @@ def read_pod(path: Path = Path(POD_FILE)) -> Pod:
 
 
 def enroll(pod: Pod, key: BusKey) -> Credentials:
-    """Ask for the bus user of this pod's agent; answered once. Raises Temporary(BUS_AWAY), Permanent(INPUT)."""
+    """Ask for the bus user of this pod's agent: answered for one key only, however often it asks.
+
+    Raises Temporary(BUS_AWAY), Permanent(INPUT).
+    """
     answer = _ask("POST", "/enroll", {"nkey": key.nkey})
     jwt = answer.get("jwt")
     if not isinstance(jwt, str):

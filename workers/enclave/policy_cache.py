@@ -6,11 +6,13 @@ Zone: enclave. May import: `workers.enclave`, `orchestrator.faults`.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from schemas.sgx import ReportBody
 from workers.enclave.kbs.client import KbsClient
 from workers.enclave.kbs.uri import ResourceUri
 from workers.enclave.launch_policy.document import LaunchPolicy
+from workers.enclave.patience import answered
 from workers.enclave.tee.judge import OnlyMeasurements
 
 
@@ -28,7 +30,7 @@ class LaunchPolicies:
         """Raises what KbsClient.get_resource raises, Permanent(CONFIG_POLICY)."""
         async with self._lock:
             if self._policy is None:
-                self._policy = LaunchPolicy.parse(await asyncio.to_thread(self._kbs.get_resource, self._uri))
+                self._policy = LaunchPolicy.parse(await answered(partial(self._kbs.get_resource, self._uri)))
             return self._policy
 
     def judge(self, peer: ReportBody, /) -> None:

@@ -70,8 +70,8 @@ class Sessions:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         try:
+            await self._policies.get()
             async with asyncio.timeout(HANDSHAKE_SECONDS):
-                await self._policies.get()
                 channel = await accept(reader, writer, self._tee, self._policies.judge)
                 hello = messages.unpack(await channel.receive(), "hello")
             container, attempt = str(hello.get("container")), hello.get("attempt")

@@ -98,8 +98,8 @@ def agent_reader(pod: str) -> str:
 def mint_agent_user(signer: AgentSigner, agent_nkey: str, pod: str) -> str:
     """A user JWT by which the holder of `agent_nkey` (public, kind U) is the agent of `pod` and nobody else.
 
-    Raises Permanent(INPUT) for a key or a pod id that is not one. Never mint twice for a pod: the JWT does not expire,
-    and the agent's first one was asked for by the enclave that the host started.
+    Raises Permanent(INPUT) for a key or a pod id that is not one. Never mint for a pod's second key: a JWT does not
+    expire, and the first key is of the enclave that the host started.
     """
     if not _USER_KEY.fullmatch(agent_nkey):
         raise Permanent(

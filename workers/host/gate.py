@@ -6,6 +6,8 @@ Zone: host. May import: `workers.host`, `orchestrator.{bus,faults}`.
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -70,20 +72,19 @@ class Gate:
         self._enrolled(pod).unlink(missing_ok=True)
 
     async def _enroll(self, pod: str, nkey: str) -> dict[str, str]:
-        # Exclusive creation: the first who asks is the agent, because nothing else runs in the pod's network yet.
-        try:
-            self._enrolled(pod).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._enrolled(pod).touch(mode=0o600, exist_ok=False)
-        except FileExistsError as error:
+        # The first who asks is the agent, because nothing else runs in the pod's network yet. It asks again when we die
+        # before it has its answer; what a second JWT for the same key would add to the first is nothing.
+        user = mint_agent_user(self._signer, nkey, pod)
+        if _claim(self._enrolled(pod), nkey) != nkey:
             raise Permanent(
                 Code.INPUT,
                 "this pod's agent has its bus user already",
                 expected="one enrolment a pod",
-                got="another",
+                got="another key",
                 advice="only the agent talks to this door",
-            ) from error
+            )
         await _log.ainfo("agent enrolled", pod=pod)
-        return {"jwt": mint_agent_user(self._signer, nkey, pod)}
+        return {"jwt": user}
 
     async def _process(self, pod: str, container: str) -> dict[str, object]:
         launch = await self._histories.launch(pod)
@@ -100,3 +101,18 @@ class Gate:
 
     def _enrolled(self, pod: str) -> Path:
         return self._node.pod_dir(pod) / "enrolled"
+
+
+def _claim(path: Path, text: str) -> str:
+    """The text of `path`: the first that was given, whole, whoever dies in between."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mine = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    mine.touch(mode=0o600)
+    mine.write_text(text)
+    try:
+        os.link(mine, path)
+    except FileExistsError:
+        return path.read_text()
+    finally:
+        mine.unlink()
+    return text
