@@ -10,16 +10,20 @@ Zone: host and enclave. May import: `orchestrator.{bus,events,faults,launch,life
   has passed is not begun.
 - A copy of a command at work (a restarted orchestrator asks again) is dropped; the same message given again is not,
   because it is what brings the step back should we die.
+- In the host zone a pod's steps take turns: what removes a pod must not meet what makes it, or that would be left. A
+  step is looked at again when its turn has come; a removal was asked for by then, or comes after it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from time import time_ns
+from traceback import extract_tb
 from typing import Final, TypeAlias
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -55,6 +59,7 @@ class Worker:
         self._identity = identity
         self._steps = steps
         self._running: dict[tuple[str, str, str, int], int] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self) -> None:
         """Serve until cancelled; steps at work are then cancelled too and will be given to the next worker."""
@@ -70,7 +75,7 @@ class Worker:
             return
         self._running[key] = delivery.sequence
         try:
-            async with _kept_alive(delivery):
+            async with _kept_alive(delivery), self._turn(command.pod):
                 await self._execute(command)
         except Fault as fault:
             # The bus, not the step: leave the command to be given again.
@@ -80,6 +85,11 @@ class Worker:
             await delivery.done()
         finally:
             del self._running[key]
+
+    def _turn(self, pod: str) -> AbstractAsyncContextManager[None]:
+        if self._identity.zone is not Zone.HOST:
+            return nullcontext()
+        return self._turns.setdefault(pod, asyncio.Lock())
 
     async def _execute(self, command: Command) -> None:
         launch = await self._histories.launch(command.pod)
@@ -122,7 +132,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - told as what it is, a defect
             if limit.expired():
                 return StepFailed.of(name, _too_late(command, left))
-            await _log.aexception("defect", pod=command.pod, step=name)
+            await _log.aerror("defect", pod=command.pod, step=name, error=type(error).__name__, at=_places(error))
             return StepFailed.of(name, _defect(name, error))
 
 
@@ -156,6 +166,11 @@ def _too_late(command: Command, seconds: float) -> Diagnosis:
         advice="see the worker's log for what it was waiting for",
         temporary=True,
     )
+
+
+def _places(error: BaseException) -> list[str]:
+    """Where an exception came through: no message and no variable, which in an enclave may hold a key."""
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
 
 
 def _defect(name: str, error: Exception) -> Diagnosis:
