@@ -3,8 +3,8 @@
 Zone: host. May import: `workers.host.runc`, `orchestrator.{bus,events,faults,launch}`.
 
 A container that ended is found by its exit file, whoever was alive when it ended. The fact's condition (this exit is
-not known yet) makes it single; the file goes when the container is torn down. An agent that ended before the history says
-that it was up is not told: `launch_agent` finds it dead, and makes another.
+not known yet) makes it single; the file goes when the container is torn down. An agent that ended before the history
+says that it was up is not told: `launch_agent` finds it dead, and makes another.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator.bus import WorkQueue, subjects
 from orchestrator.events import AgentUp, Command
-from orchestrator.faults import Code, Permanent
+from orchestrator.faults import Code, Permanent, Temporary
 from orchestrator.launch import Launch
 from schemas.places import INIT_DATA, POD_FILE, STORES
 from workers.host import spec
@@ -39,7 +39,10 @@ class LaunchAgent:
         self._gate = gate
 
     async def __call__(self, command: Command, launch: Launch) -> AgentUp:
-        """Raises Permanent(AGENT_NOT_STARTED, AGENT_INIT_DATA, RUNTIME), and what the LibOS raises."""
+        """Raises Permanent(AGENT_NOT_STARTED, AGENT_INIT_DATA, RUNTIME), and what the LibOS raises.
+
+        Raises Temporary(AGENT_NOT_STARTED) when the agent's process ended before its first instruction.
+        """
         pod, id_ = command.pod, agent_id(command.pod)
         netns = launch.sandbox.netns if launch.sandbox else ""
         await self._queue.ensure_consumer(subjects.pod_consumer(pod), subjects.pod_commands(pod))
@@ -68,8 +71,13 @@ class LaunchAgent:
             held = Held(id_, pod, "", Role.AGENT, command.attempt)
             pid = await self._runc.create(held, directory, Streams("", str(log), str(log)))
             config_id = hashlib.sha256(init_data).digest().ljust(64, b"\0")
-            await self._libos.enter(pid, bundle, config_id, debug=self._node.enclaves.debug)
-            await self._runc.start(id_)
+            try:
+                await self._libos.enter(pid, bundle, config_id, debug=self._node.enclaves.debug)
+                await self._runc.start(id_)
+            except Permanent as fault:
+                if (await self._runc.state(id_))[0] != "stopped":
+                    raise
+                raise _ended_at_once(fault) from fault
         return AgentUp(
             runc_id=id_,
             pid=pid,
@@ -108,6 +116,16 @@ def agent_cgroup(bundle: Path, pod: str) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         return f"/enclave-cc/{agent_id(pod)}"
     return str(Path(path).parent / agent_id(pod))
+
+
+def _ended_at_once(fault: Permanent) -> Temporary:
+    return Temporary(
+        Code.AGENT_NOT_STARTED,
+        "the agent's process ended while it was being started",
+        expected="a process that waits for its start",
+        got=str(fault),
+        advice="something killed it: see the kernel's log",
+    )
 
 
 def _init_data_fault(expected: str, got: str) -> Permanent:
