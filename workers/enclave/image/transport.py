@@ -289,8 +289,12 @@ def _is_loopback(host: str) -> bool:
 
 
 def _reason(error: HTTPError) -> str:
-    """The innermost words of an HTTP error: the outer ones repeat the URL."""
-    cause = getattr(error, "reason", None) or error
+    """The innermost words of an HTTP error: the outer ones repeat the URL, or blame a proxy that only says no."""
+    cause: BaseException = error
+    while isinstance(inner := getattr(cause, "reason", None), BaseException) or (
+        isinstance(inner := getattr(cause, "original_error", None), BaseException)
+    ):
+        cause = inner
     return _printable(f"{type(cause).__name__}: {cause}".encode())
 
 
