@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,16 @@ Found = TypeVar("Found")
 
 WEB = ("/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www")
 """A small workload that answers: busybox's HTTP server, with what the image holds under /www."""
+
+
+def fetch(url: str) -> bytes | None:
+    """What a workload's server answers; None while it does not listen yet: its first instruction came before that."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            content: bytes = answer.read()
+            return content
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
