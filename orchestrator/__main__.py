@@ -20,6 +20,7 @@ from pathlib import Path
 from orchestrator.bus import Credentials, connect
 from orchestrator.dispatch import Dispatcher
 from orchestrator.faults import Fault
+from orchestrator.log import configure
 
 
 async def serve(credentials: Credentials, actor: str) -> None:
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ca", required=True, type=Path, help="the bus's certificate authority, PEM")
     parser.add_argument("--credentials", required=True, type=Path, help="NATS credentials of the role orchestrator")
     given = parser.parse_args(arguments)
+    configure("orchestrator")
     actor = f"orchestrator/{socket.gethostname()}/{os.getpid()}"
 
     async def until_terminated() -> None:

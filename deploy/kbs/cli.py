@@ -12,11 +12,12 @@ from typing import IO, TYPE_CHECKING, Final
 
 import click
 
-from deploy.kbs import journal, owner
+from deploy.kbs import owner
 from deploy.kbs.admin_client import AdminClient
 from deploy.kbs.config import KbsConfig
 from deploy.kbs.state import PolicyId
 from orchestrator.faults import Code, Fault, Permanent
+from orchestrator.log import configure
 from workers.enclave.kbs import ResourceUri
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def serve(context: tuple[Path, str | None], config: Path | None) -> None:
     from deploy.kbs.server import KbsServer  # noqa: PLC0415
 
     settings = KbsConfig.load(config or context[0] / owner.CONFIG)
-    journal.configure()
+    configure("kbs")
     KbsServer(settings).run()
 
 

@@ -21,6 +21,7 @@ import structlog
 from orchestrator.bus import connect, subjects
 from orchestrator.faults import Code, Fault, Permanent
 from orchestrator.lifecycle import Zone
+from orchestrator.log import configure
 from schemas.places import INIT_DATA
 from workers.enclave import init_data as init_data_file
 from workers.enclave.attest import Attest
@@ -79,6 +80,7 @@ async def serve(pod: Pod, init_data: InitData, tee: Tee) -> None:
 def main() -> int:
     """0 after SIGTERM, 1 with the reason on standard error."""
     harden()
+    configure("agent")
 
     async def until_terminated() -> None:
         task = asyncio.current_task()

@@ -16,6 +16,7 @@ import structlog
 from orchestrator.bus import Histories, WorkQueue, connect, subjects
 from orchestrator.faults import Fault
 from orchestrator.lifecycle import State, Zone
+from orchestrator.log import configure
 from workers.host import node as configuration
 from workers.host.bus_users import AgentSigner
 from workers.host.create_sandbox import CreateSandbox
@@ -73,6 +74,7 @@ async def _reopen_doors(runc: Runc, histories: Histories, gate: Gate) -> None:
 
 def main() -> None:
     """Run until SIGTERM."""
+    configure("host-worker")
     node = configuration.load()
 
     async def until_terminated() -> None:

@@ -13,6 +13,7 @@ from typing import Final, NoReturn, TextIO
 
 import structlog
 
+from orchestrator.log import configure
 from workers.host import node
 from workers.host.shim.bus_pod import BusPod
 from workers.host.shim.pod import Pod
@@ -98,15 +99,7 @@ async def _serve(listener: socket.socket, sandbox: str, namespace: str, make_pod
 
 
 def _log_to(log: TextIO | BundleLog) -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(file=log),  # type: ignore[arg-type]
-    )
+    configure("shim", log)
 
 
 def _survive_longer_than_containerd_would_kill() -> None:

@@ -24,6 +24,7 @@ from typing import Final
 import grpc
 import structlog
 
+from orchestrator.log import configure
 from workers.host.snapshotter.content import ContainerdContent
 from workers.host.snapshotter.service import Service, handler
 from workers.host.snapshotter.snapshotter import Snapshotter
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--address", type=Path, required=True, help="Unix socket to serve on")
     parser.add_argument("--containerd-address", required=True, help="containerd's gRPC socket")
     given = parser.parse_args(arguments)
+    configure("snapshotter")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

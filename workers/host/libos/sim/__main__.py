@@ -7,9 +7,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-import structlog
-
 from orchestrator.faults import Fault
+from orchestrator.log import configure
 from workers.host.libos.sim.daemon import Places, serve
 
 
@@ -23,14 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--socket", type=Path, required=True, help="socket to bind into enclaves' containers")
     parser.add_argument("--control", type=Path, required=True, help="socket of the host worker, root's only")
     given = parser.parse_args(arguments)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-    )
+    configure("simulated-cpu")
     try:
         asyncio.run(serve(Places(given.state.absolute(), given.socket.absolute(), given.control.absolute())))
     except Fault as fault:
