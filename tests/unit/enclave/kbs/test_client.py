@@ -183,7 +183,10 @@ def test_each_lie_about_a_resource_is_named_and_asked_for_once(broker, liar, tee
     client.attest()
     liar.lie = lie
     liar.requests.clear()
-    assert fault_of(kind, client.get_resource, URI).code == code
+    diagnosis = fault_of(kind, client.get_resource, URI).diagnosis
+    assert diagnosis.code == code
+    assert diagnosis.expected
+    assert diagnosis.got
     assert liar.requests == [f"GET {URI.path}"]
     client.close()
 

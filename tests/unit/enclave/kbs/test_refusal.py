@@ -43,6 +43,7 @@ def test_a_refused_handshake(detail, kind, code):
     fault = refusal("AttestationError", detail).at_attestation()
     assert (type(fault), fault.code) == (kind, code)
     assert detail in fault.diagnosis.got
+    assert fault.diagnosis.expected not in {"", "a token"}, "what to hold against what was got"
 
 
 @pytest.mark.parametrize(
