@@ -293,7 +293,7 @@ def test_an_authority_that_is_no_certificate_or_two_is_refused(broker, tee):
 
 def test_it_goes_through_the_hosts_proxy_which_sees_a_name_only(broker, tee):
     address = broker.url.removeprefix("https://")
-    with ConnectProxy({address}) as proxy:
+    with ConnectProxy(address) as proxy:
         client = KbsClient(broker.url, broker.ca_pem, tee, proxy.url, None)
         assert client.get_resource(URI) == SECRET
         assert set(proxy.asked) == {f"CONNECT {address}"}
@@ -301,7 +301,7 @@ def test_it_goes_through_the_hosts_proxy_which_sees_a_name_only(broker, tee):
 
 
 def test_a_proxy_that_refuses_leaves_the_broker_away(broker, tee):
-    with ConnectProxy(set()) as proxy:
+    with ConnectProxy() as proxy:
         client = KbsClient(broker.url, broker.ca_pem, tee, proxy.url, None)
         fault = fault_of(Temporary, client.attest)
         assert fault.code == Code.ATTEST_KBS_AWAY
