@@ -60,14 +60,19 @@ def pause() -> Path:
     return _cached("pause", hashlib.sha256(tar), lambda: tar, {"Entrypoint": ["/pause", "-P"], "Env": [_PATH]})
 
 
-def busybox(files: Mapping[str, bytes] | None = None, command: Sequence[str] = ("/bin/sh",)) -> Path:
-    """A shell and a few tools in one file, with `files` (path without leading slash: content) beside them."""
+def busybox(
+    files: Mapping[str, bytes] | None = None, command: Sequence[str] = ("/bin/sh",), cache: Path = CACHE
+) -> Path:
+    """A shell and a few tools in one file, with `files` (path without leading slash: content) beside them.
+
+    The layout lies in `cache`, as plain as it is: name another folder for files that are secret.
+    """
     binary = _read(BUSYBOX, "busybox-static")
     members = {"bin/busybox": (binary, 0o755), **{name: (body, 0o644) for name, body in (files or {}).items()}}
     members |= {name: (body, 0o644) for name, body in _ACCOUNTS.items()}
     tar = _tar(members, {f"bin/{applet}": "busybox" for applet in APPLETS}, ("tmp", "proc", "sys", "dev", "root"))
     recipe = hashlib.sha256(tar + repr(tuple(command)).encode())
-    return _cached("busybox", recipe, lambda: tar, {"Cmd": list(command), "Env": [_PATH]})
+    return _cached("busybox", recipe, lambda: tar, {"Cmd": list(command), "Env": [_PATH]}, cache)
 
 
 def redis() -> Path:
@@ -87,13 +92,15 @@ def redis() -> Path:
     return _cached("redis", recipe, _debian, config)
 
 
-def _cached(name: str, recipe: hashlib._Hash, build: Callable[[], bytes], config: Mapping[str, object]) -> Path:
+def _cached(
+    name: str, recipe: hashlib._Hash, build: Callable[[], bytes], config: Mapping[str, object], cache: Path = CACHE
+) -> Path:
     """The layout in the cache, under a name that says all that it was made of."""
     recipe.update(repr((sorted(config.items()), platform.machine())).encode())
-    folder = CACHE / f"{name}-{recipe.hexdigest()[:16]}"
+    folder = cache / f"{name}-{recipe.hexdigest()[:16]}"
     if not (folder / "index.json").exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=CACHE, suffix=".tar") as layer:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=cache, suffix=".tar") as layer:
             layer.write(build())
             layer.flush()
             oci_layout.write(folder, Path(layer.name), config)
