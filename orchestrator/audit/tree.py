@@ -60,6 +60,10 @@ class Edge:
                 index = (self.size >> HEIGHT * level) // WIDTH
                 yield Tile(level, index, width_at(level, index, self.size)), encode_hashes(hashes)
 
+    def leaves(self) -> list[bytes]:
+        """The hashes of the leaves in the partial level-0 tile."""
+        return list(self._levels[0])
+
     def root(self) -> bytes:
         """The root of the tree as it is."""
         subtrees: list[bytes] = []
