@@ -1,0 +1,45 @@
+"""A launch told to people: how far it came, what each step took, what was judged, why it failed, who said so.
+
+Zone: any. May import: `orchestrator.{events,faults,launch,lifecycle}`, the standard library. Pure: no I/O, no clock.
+
+`describe` is the one place where a history becomes sentences; console and command line only lay them out, so that both
+say the same. It explains nothing anew: expected, got and advice are the enforcing code's own words.
+
+- `values`: what is told, as frozen values.
+- `steps`: each transition with its attempts, its time and its share of the whole.
+- `testimony`: each message with who said it, on whose word it stands and what it changed.
+- `causes`: what usually leads to a fault of each code.
+- `describing`: all of it together.
+"""
+
+from __future__ import annotations
+
+from orchestrator.story.describing import describe, reached, title
+from orchestrator.story.values import (
+    Attempt,
+    Cause,
+    Evidence,
+    Explained,
+    LaunchStory,
+    Outcome,
+    Signer,
+    Step,
+    Told,
+    Verdict,
+)
+
+__all__ = [
+    "Attempt",
+    "Cause",
+    "Evidence",
+    "Explained",
+    "LaunchStory",
+    "Outcome",
+    "Signer",
+    "Step",
+    "Told",
+    "Verdict",
+    "describe",
+    "reached",
+    "title",
+]

@@ -1,0 +1,123 @@
+"""A launch and its history -> its story.
+
+Zone: any. May import: `orchestrator.{events,faults,launch,lifecycle}`, `orchestrator.story`. Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from orchestrator import events
+from orchestrator.events import Foreign, Recorded
+from orchestrator.launch import Container, Failure, Launch, awaited
+from orchestrator.lifecycle import BY_NAME, State
+from orchestrator.story.causes import likely_causes
+from orchestrator.story.steps import steps
+from orchestrator.story.testimony import testimony
+from orchestrator.story.values import Evidence, Explained, LaunchStory, Verdict
+
+
+def describe(launch: Launch, history: Sequence[Recorded | Foreign]) -> LaunchStory:
+    """Tell `launch`, which must be the fold of exactly `history`."""
+    facts = tuple(testimony(launch, history))
+    taken = steps(launch, history)
+    failures = tuple(_failures(launch))
+    return LaunchStory(
+        launch=launch,
+        title=title(launch),
+        verdict=_verdict(launch, failures),
+        reached=reached(launch),
+        began_ns=next((fact.at_ns for fact in facts if fact.at_ns), 0),
+        changed_ns=max((fact.at_ns for fact in facts), default=0),
+        working_ns=sum(step.nanoseconds for step in taken),
+        steps=taken,
+        waiting=awaited(launch),
+        evidence=_evidence(launch),
+        verdicts=tuple(_verdicts(launch, history)),
+        failures=failures,
+        facts=facts,
+    )
+
+
+def title(launch: Launch) -> str:
+    """`namespace/name`, or the pod's id while nobody has said its name."""
+    asked = launch.requested
+    return f"{asked.namespace}/{asked.name}" if asked and asked.name else launch.pod
+
+
+def reached(launch: Launch) -> State:
+    """The furthest of the seven states that the pod, or any of its containers, has reached."""
+    order = list(State)
+    states = [launch.progress.reached, *(c.progress.reached for c in launch.containers.values())]
+    return max(states, key=order.index)
+
+
+def _verdict(launch: Launch, failures: tuple[Explained, ...]) -> str:
+    """One sentence: where it is, and if it failed, in what and why."""
+    if failures:
+        told, failure = failures[0], failures[0].failure
+        where = f"{failure.transition} (attempt {failure.attempt})" if failure.transition else "checking its history"
+        whose = f" of container {_name(launch.containers[told.container])}" if told.container else ""
+        return f"failed after {failure.state}, in {where}{whose}: {failure.diagnosis.code} {failure.diagnosis.message}"
+    if launch.state is State.GONE:
+        return "gone: everything that was made for it has been removed"
+    if waiting := awaited(launch):
+        names = ", ".join(dict.fromkeys(step.transition.name for step in waiting))
+        return f"{launch.state}: waits for {names}"
+    return str(launch.state)
+
+
+def _name(container: Container) -> str:
+    return container.requested.name or container.id[:12]
+
+
+def _failures(launch: Launch) -> Iterator[Explained]:
+    whose = [("", launch.progress.failure), *((c.id, c.progress.failure) for c in launch.containers.values())]
+    for container, failure in whose:
+        if failure is not None:
+            yield _explained(launch, container, failure)
+
+
+def _explained(launch: Launch, container: str, failure: Failure) -> Explained:
+    row = BY_NAME.get(failure.transition)
+    causes = likely_causes(launch, failure)
+    # The enforcing code knows best; where it gives no advice, the likeliest cause says where to look.
+    advice = failure.diagnosis.advice or (f"look at: {causes[0].tell}" if causes else "look at the worker's log")
+    return Explained(container, failure, row.attempts if row else 1, advice, causes)
+
+
+def _evidence(launch: Launch) -> Evidence | None:
+    body = launch.attested
+    if body is None:
+        return None
+    return Evidence(
+        measurement=body.measurement,
+        expected_measurement=launch.agent.measurement if launch.agent else "",
+        tcb_status=body.tcb_status,
+        simulated=body.simulated,
+        quote_bytes=len(body.quote),
+        quote_sha256=hashlib.sha256(body.quote).hexdigest(),
+        token_sha256=body.token_sha256,
+        event_public_key=body.event_public_key.hex(),
+        kbs=body.kbs,
+        index=launch.progress.passed[2].index,
+    )
+
+
+def _verdicts(launch: Launch, history: Sequence[Recorded | Foreign]) -> Iterator[Verdict]:
+    """What the fold accepted of the policies' verdicts; a refusal is a failure and stands there."""
+    ignored = {entry.index for entry in launch.ignored}
+    for recorded in history:
+        if isinstance(recorded, Foreign) or recorded.index in ignored:
+            continue
+        fact, body, index = recorded.fact, recorded.fact.body, recorded.index
+        if isinstance(body, events.Attested):
+            claim = f"TCB {body.tcb_status}{', simulated' if body.simulated else ''}"
+            yield Verdict("enclave", "", body.measurement, body.kbs, f"affirmed: {claim}", fact.zone, index)
+        elif isinstance(body, events.ImageDecrypted):
+            judged = f"{body.reference} {body.manifest_digest}"
+            yield Verdict("image", fact.container, judged, body.policy, body.verdict, fact.zone, index)
+        elif isinstance(body, events.ConfigDelivered):
+            policy = "the launch policy in the init-data"
+            yield Verdict("process", fact.container, body.config_sha256, policy, body.verdict, fact.zone, index)

@@ -1,0 +1,70 @@
+"""Each message of a history with who said it, on whose word it stands and what it changed.
+
+Zone: any. May import: `orchestrator.{events,launch,lifecycle}`, `orchestrator.story.values`. Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+
+from orchestrator import events
+from orchestrator.events import Body, Foreign, Recorded
+from orchestrator.launch import Launch
+from orchestrator.lifecycle import Zone
+from orchestrator.story.values import Signer, Told
+
+FORGED = "forged: "
+"""How the fold's reason begins when it refused a message as a forgery."""
+
+
+def testimony(launch: Launch, history: Iterable[Recorded | Foreign]) -> Iterator[Told]:
+    """Every message, in order. `launch` is the fold of exactly these."""
+    why = {entry.index: entry.why for entry in launch.ignored}
+    for recorded in history:
+        if isinstance(recorded, Foreign):
+            yield Told(
+                recorded.sequence, 0, 0, "foreign", "", 0, None, "", Signer.UNSIGNED, f"no fact: {recorded.why}", "", ()
+            )
+            continue
+        fact, effect = recorded.fact, why.get(recorded.index, "")
+        yield Told(
+            sequence=recorded.sequence,
+            index=recorded.index,
+            at_ns=fact.at_ns,
+            kind=events.kind(fact.body),
+            container=fact.container,
+            attempt=fact.attempt,
+            zone=fact.zone,
+            actor=fact.actor,
+            signer=_signer(launch, recorded, effect),
+            effect=effect,
+            digest=recorded.digest.hex(),
+            details=tuple(details(fact.body)),
+        )
+
+
+def _signer(launch: Launch, recorded: Recorded, effect: str) -> Signer:
+    """The fold verified every enclave fact that it did not refuse, but for a failure before there was a key."""
+    if effect.startswith(FORGED):
+        return Signer.FORGED
+    attested = launch.attested is not None and any(p.index <= recorded.index for p in launch.progress.passed[2:3])
+    if recorded.fact.zone is Zone.ENCLAVE and recorded.signature and attested:
+        return Signer.EVENT_KEY
+    return Signer.UNSIGNED
+
+
+def details(body: Body) -> Iterator[tuple[str, str]]:
+    """A statement's members as (name, text); what is empty is left out."""
+    for part in fields(body):
+        value = getattr(body, part.name)
+        name = part.name.replace("_", " ")
+        if isinstance(value, bytes):
+            yield name, f"{len(value)} bytes, sha256 {hashlib.sha256(value).hexdigest()}"
+        elif isinstance(value, tuple):
+            yield name, ", ".join(str(item) for item in value)
+        elif isinstance(value, bool):
+            yield name, "yes" if value else "no"
+        elif value != "":
+            yield name, str(value)
