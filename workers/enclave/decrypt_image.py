@@ -4,6 +4,8 @@ Zone: enclave. May import: `workers.enclave`, `orchestrator.{events,faults,launc
 
 Plaintext goes from the decryptor through the tar reader into AES-GCM units without resting anywhere. The fact is stated
 only after the last layer's last check; until then nothing of the store can be opened, because nobody has its key.
+
+A failure is told to the host, so it says nothing that was read: see `seal`.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ import time
 from pathlib import Path
 
 from orchestrator.events import Command, ImageDecrypted
+from orchestrator.faults import Permanent
 from orchestrator.launch import Launch
 from schemas.places import STORES
+from workers.enclave.image.layers import LayerReader
 from workers.enclave.image.policy import ImagePolicy
 from workers.enclave.image.pull import ImagePlan, resolve
 from workers.enclave.image.registry import Registry
@@ -23,6 +27,33 @@ from workers.enclave.kbs.client import KbsClient
 from workers.enclave.kbs.uri import ResourceUri
 from workers.enclave.rootfs.sealing import SealingWriter
 from workers.enclave.work import ContainerWork, Works
+
+
+def seal(layer: LayerReader, writer: SealingWriter) -> None:
+    """Read one layer into the store, and hold it to its checks.
+
+    What the archive's reader complains of is plaintext, and until `verify` came back it is what somebody makes of it
+    who turns bits of the ciphertext over: a header moved onto a secret, whose bytes the complaint would quote. So the
+    layer's own checks speak first. Of a layer that passes them, that is, which its owner made so, the host is told
+    what is wrong, and not what stands there: names are the image's as much as contents.
+
+    Raises:
+        Permanent: what `layer.verify` raises; else IMAGE_MALFORMED, as the writer but without quoting.
+        Temporary: what the layer's source and the writer raise.
+    """
+    try:
+        writer.add_layer(layer)
+    except Permanent as fault:
+        layer.verify()
+        told = fault.diagnosis
+        raise Permanent(
+            told.code,
+            told.message,
+            expected=told.expected or "a layer as image builders write it",
+            got=f"something else in layer {layer.descriptor.digest}, which stays in the enclave",
+            advice=told.advice,
+        ) from None
+    layer.verify()
 
 
 class DecryptImage:
@@ -49,8 +80,7 @@ class DecryptImage:
         writer = SealingWriter(self._stores / f"{command.container}.{command.attempt}")
         try:
             for layer in plan.layers():
-                writer.add_layer(layer)
-                layer.verify()
+                seal(layer, writer)
         except BaseException:
             writer.abort()
             raise

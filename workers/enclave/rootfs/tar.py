@@ -179,7 +179,7 @@ def _check_sum(header: bytes) -> None:
     # Old archivers summed signed characters; archive/tar takes both.
     signed = unsigned - 256 * sum(byte >> 7 for byte in counted) if stored != unsigned else unsigned
     if stored not in (unsigned, signed):
-        raise malformed("a layer's header has a wrong checksum", expected=str(unsigned), got=str(stored))
+        raise malformed("a layer's header has a wrong checksum", expected="the sum of its bytes", got=str(stored))
 
 
 def _entry(header: bytes, size: int, extension: _Extension) -> Entry:
