@@ -35,7 +35,7 @@ fmt:
 
 # The whole suite, against real servers, containerd and mounts. Needs root.
 test *args:
-    pytest "$@"
+    pytest -n 2 --dist loadfile "$@"
 
 # What is quick: unit, property, vectors, architecture.
 unit *args:
