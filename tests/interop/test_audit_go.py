@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,18 +20,12 @@ from orchestrator.audit.storage import Folder
 from orchestrator.audit.tiles import bundles_of, tiles_of
 from orchestrator.faults import Permanent
 from tests.simulators.audit_logs import LOG_KEY, ORIGIN, SIZES, TIME, WITNESS_KEYS, WITNESSES, entry, policy, write
-from tests.simulators.go_peer import GoPeer, build
+from tests.simulators.go_peer import GoPeer
 from tests.simulators.history import History
 
 pytestmark = pytest.mark.timeout(300)
 
 KEYS = {"log": str(LOG_KEY.verifier()), "witnesses": [str(key) for key in WITNESS_KEYS], "quorum": 2}
-
-
-@pytest.fixture(scope="module")
-def go(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoPeer]:
-    with GoPeer(build(tmp_path_factory.mktemp("go"))) as peer:
-        yield peer
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,10 @@ func checkProof(r request) (answer, error) {
 		return answer{}, errors.New("not a tlog-proof")
 	}
 	lines = lines[1:]
-	if strings.HasPrefix(lines[0], "extra ") {
+	if extra, isExtra := strings.CutPrefix(lines[0], "extra "); isExtra {
+		if _, err := base64.StdEncoding.DecodeString(extra); err != nil {
+			return answer{}, err
+		}
 		lines = lines[1:]
 	}
 	if len(lines) == 0 || !strings.HasPrefix(lines[0], "index ") {
