@@ -136,3 +136,16 @@ class Temporary(Fault):
     """The world may change; the step may be tried again within its deadline."""
 
     temporary = True
+
+
+def places(error: BaseException) -> list[str]:
+    """Where an exception that nobody foresaw came through, `file:line function` from the outermost call inwards.
+
+    No message and no variable: they may quote what was being handled, which in an enclave may be a key.
+    """
+    found, trace = [], error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        found.append(f"{code.co_filename}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return found

@@ -21,7 +21,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from time import time_ns
-from traceback import extract_tb
 from typing import Final, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -29,7 +28,7 @@ import structlog
 
 from orchestrator.bus import Bus, Delivery, Histories, WorkQueue
 from orchestrator.events import Body, Command, Fact, StepFailed
-from orchestrator.faults import Code, Diagnosis, Fault, Permanent
+from orchestrator.faults import Code, Diagnosis, Fault, Permanent, places
 from orchestrator.launch import Launch, awaited
 from orchestrator.lifecycle import Zone
 
@@ -132,7 +131,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - told as what it is, a defect
             if limit.expired():
                 return StepFailed.of(name, _too_late(command, left))
-            await _log.aerror("defect", pod=command.pod, step=name, error=type(error).__name__, at=_places(error))
+            await _log.aerror("defect", pod=command.pod, step=name, error=type(error).__name__, at=places(error))
             return StepFailed.of(name, _defect(name, error))
 
 
@@ -166,11 +165,6 @@ def _too_late(command: Command, seconds: float) -> Diagnosis:
         advice="see the worker's log for what it was waiting for",
         temporary=True,
     )
-
-
-def _places(error: BaseException) -> list[str]:
-    """Where an exception came through: no message and no variable, which in an enclave may hold a key."""
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
 
 
 def _defect(name: str, error: Exception) -> Diagnosis:

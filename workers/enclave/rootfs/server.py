@@ -13,7 +13,6 @@ import pathlib
 import select
 import signal
 import sys
-import traceback
 from contextlib import suppress
 from typing import NoReturn, Self
 
@@ -125,8 +124,9 @@ def _run(store: SealedStore, mountpoint: pathlib.Path, tell_ready: int, tell_rep
         store.on_tamper = report
         serve(store, mountpoint, tell_ready)
         status = 0
-    except BaseException:  # noqa: BLE001 - a forked child that returned would be a second parent
-        traceback.print_exc()
+    except BaseException as error:  # noqa: BLE001 - a forked child that returned would be a second parent
+        # As this process tells what it did not foresee: boot init has seen to it that nothing is quoted.
+        sys.excepthook(type(error), error, error.__traceback__)
     finally:
         sys.stderr.flush()
         os._exit(status)

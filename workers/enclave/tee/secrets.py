@@ -14,6 +14,8 @@ import os
 import resource
 from typing import TYPE_CHECKING, Final, Literal, Self
 
+from workers.enclave.tee.defects import tell_defects_by_place
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -71,12 +73,14 @@ class Secret:
 
 
 def harden() -> None:
-    """Close this process: no core dumps, and nobody but root may attach to it or read its memory through /proc.
+    """Close this process: no core dumps, nobody but root may attach to it or read its memory through /proc, and what it
+    says of a defect is where it was (`defects`).
 
     Call it first of all in an enclave's program. The simulated CPU runs as root and still sees what it must
     (arguments, environment, root); a child keeps both settings until it executes another program, and the first of
     them after that as well.
     """
+    tell_defects_by_place()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         number = ctypes.get_errno()
