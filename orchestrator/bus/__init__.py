@@ -7,6 +7,7 @@ one that imports `nats`. May import: `orchestrator.{events,faults,fold,launch}`,
 - `connection`: credentials, TLS, connect and reconnect.
 - `streams`: the streams' configuration, created once and never altered at run time.
 - `histories`: append on condition, read, follow.
+- `tail`: all histories as one stream, for those who only look.
 - `queue`: commands to workers, with redelivery.
 """
 

@@ -152,17 +152,16 @@ class Histories:
 
     async def read(self, pod: str, after: int = 0) -> list[Recorded | Foreign]:
         """The pod's messages with a stream sequence above `after`, in order. Raises Temporary(BUS_AWAY)."""
-        reader = self._bus.credentials.reader
+        found = await self._fetch(subjects.history(pod), after, self._bus.credentials.reader)
+        return [events.read(message.metadata.sequence.stream, message.data) for message in found]
+
+    async def _fetch(self, subject: str, after: int, reader: str) -> list[Msg]:
         try:
             async with asyncio.timeout(10), self._bus.reading if reader else contextlib.nullcontext():
-                raw = await self._read(subjects.history(pod), after, reader)
+                async with aclosing(self._messages(subject, after, reader)) as messages:
+                    return [message async for message in messages]
         except (*AWAY, nats.errors.Error) as error:
-            raise _away(f"the history of pod {pod} could not be read", 10) from error
-        return [events.read(sequence, data) for sequence, data in raw]
-
-    async def _read(self, subject: str, after: int, reader: str) -> list[tuple[int, bytes]]:
-        async with aclosing(self._messages(subject, after, reader)) as messages:
-            return [(message.metadata.sequence.stream, message.data) async for message in messages]
+            raise _away(f"{subject} could not be read", 10) from error
 
     async def _messages(self, subject: str, after: int, reader: str) -> AsyncGenerator[Msg, None]:
         """By an ephemeral consumer on the exact subject: the one way of reading that permissions can narrow to it."""
@@ -192,43 +191,65 @@ class Histories:
             with contextlib.suppress(NotFoundError, *AWAY):
                 await stream.delete_consumer(subjects.EVENTS, name)
 
-    async def scan(self) -> AsyncIterator[tuple[str, Recorded | Foreign]]:
-        """Every message of every history up to now, in the order of the stream, each with the pod whose history it is.
+    async def scan(self, after: int = 0) -> AsyncGenerator[tuple[str, Recorded | Foreign], None]:
+        """Every message of every history above `after` up to now, in the order of the stream, each with its pod.
 
         Messages on a subject that is nobody's are left out. Raises Temporary(BUS_AWAY), possibly half-way.
         """
         with told_as_faults("the histories could not be read"):
-            async with aclosing(self._messages(subjects.HISTORIES, 0, "")) as messages:
+            async with aclosing(self._messages(subjects.HISTORIES, after, "")) as messages:
                 async for message in messages:
                     pod = subjects.pod_of(message.subject)
                     if pod is not None:
                         yield pod, events.read(message.metadata.sequence.stream, message.data)
 
+    async def pods(self) -> list[str]:
+        """The ids of all pods that have a history, in no order. Raises Temporary(BUS_AWAY)."""
+        with told_as_faults("the list of histories could not be read"):
+            info = await self._bus.stream.stream_info(subjects.EVENTS, subjects_filter=subjects.HISTORIES)
+        return [pod for subject in info.state.subjects or {} if (pod := subjects.pod_of(subject)) is not None]
+
     async def follow(self, pod: str, after: int = 0) -> AsyncIterator[Recorded | Foreign]:
         """The pod's messages above `after` and then each as it comes, until the caller stops iterating.
 
-        A publication on the subject only wakes us: what counts is what was stored, so it is read from the stream. We
-        look again after a reconnection, and now and then. Raises Temporary(BUS_AWAY) when the connection has ended.
+        Raises Temporary(BUS_AWAY) when the connection has ended.
+        """
+        async with aclosing(self._follow(subjects.history(pod), after, self._bus.credentials.reader)) as messages:
+            async for message in messages:
+                yield events.read(message.metadata.sequence.stream, message.data)
+
+    async def follow_all(self, after: int = 0) -> AsyncIterator[tuple[str, Recorded | Foreign]]:
+        """As `follow`, every pod's messages in the order of the stream, each with its pod."""
+        async with aclosing(self._follow(subjects.HISTORIES, after, "")) as messages:
+            async for message in messages:
+                pod = subjects.pod_of(message.subject)
+                if pod is not None:
+                    yield pod, events.read(message.metadata.sequence.stream, message.data)
+
+    async def _follow(self, subject: str, after: int, reader: str) -> AsyncGenerator[Msg, None]:
+        """A publication on the subject only wakes us: what counts is what was stored, so it is read from the stream.
+
+        We look again after a reconnection, and now and then.
         """
         news = asyncio.Event()
 
         async def wake(_: Msg) -> None:
             news.set()
 
-        with told_as_faults(f"pod {pod} could not be followed"):
-            subscription: Subscription = await self._bus.client.subscribe(subjects.history(pod), cb=wake)
+        with told_as_faults(f"{subject} could not be followed"):
+            subscription: Subscription = await self._bus.client.subscribe(subject, cb=wake)
         pause = LOOK
         try:
             while True:
                 self._bus.check()
                 news.clear()
                 reconnects = self._bus.client.stats["reconnects"]
-                found: list[Recorded | Foreign] = []
+                found: list[Msg] = []
                 with contextlib.suppress(Temporary):
-                    found = await self.read(pod, after)
+                    found = await self._fetch(subject, after, reader)
                     pause = LOOK if found else pause
                 for message in found:
-                    after = message.sequence
+                    after = message.metadata.sequence.stream
                     yield message
                 woken = await self._woken(news, reconnects, pause)
                 pause = LOOK_AGAIN if woken else min(pause * 4, LOOK)
