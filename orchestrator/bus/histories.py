@@ -152,16 +152,17 @@ class Histories:
 
     async def read(self, pod: str, after: int = 0) -> list[Recorded | Foreign]:
         """The pod's messages with a stream sequence above `after`, in order. Raises Temporary(BUS_AWAY)."""
-        found = await self._fetch(subjects.history(pod), after, self._bus.credentials.reader)
-        return [events.read(message.metadata.sequence.stream, message.data) for message in found]
-
-    async def _fetch(self, subject: str, after: int, reader: str) -> list[Msg]:
+        reader = self._bus.credentials.reader
         try:
             async with asyncio.timeout(10), self._bus.reading if reader else contextlib.nullcontext():
-                async with aclosing(self._messages(subject, after, reader)) as messages:
-                    return [message async for message in messages]
+                raw = await self._read(subjects.history(pod), after, reader)
         except (*AWAY, nats.errors.Error) as error:
-            raise _away(f"{subject} could not be read", 10) from error
+            raise _away(f"the history of pod {pod} could not be read", 10) from error
+        return [events.read(sequence, data) for sequence, data in raw]
+
+    async def _read(self, subject: str, after: int, reader: str) -> list[tuple[int, bytes]]:
+        async with aclosing(self._messages(subject, after, reader)) as messages:
+            return [(message.metadata.sequence.stream, message.data) async for message in messages]
 
     async def _messages(self, subject: str, after: int, reader: str) -> AsyncGenerator[Msg, None]:
         """By an ephemeral consumer on the exact subject: the one way of reading that permissions can narrow to it."""
@@ -212,44 +213,28 @@ class Histories:
     async def follow(self, pod: str, after: int = 0) -> AsyncIterator[Recorded | Foreign]:
         """The pod's messages above `after` and then each as it comes, until the caller stops iterating.
 
-        Raises Temporary(BUS_AWAY) when the connection has ended.
-        """
-        async with aclosing(self._follow(subjects.history(pod), after, self._bus.credentials.reader)) as messages:
-            async for message in messages:
-                yield events.read(message.metadata.sequence.stream, message.data)
-
-    async def follow_all(self, after: int = 0) -> AsyncIterator[tuple[str, Recorded | Foreign]]:
-        """As `follow`, every pod's messages in the order of the stream, each with its pod."""
-        async with aclosing(self._follow(subjects.HISTORIES, after, "")) as messages:
-            async for message in messages:
-                pod = subjects.pod_of(message.subject)
-                if pod is not None:
-                    yield pod, events.read(message.metadata.sequence.stream, message.data)
-
-    async def _follow(self, subject: str, after: int, reader: str) -> AsyncGenerator[Msg, None]:
-        """A publication on the subject only wakes us: what counts is what was stored, so it is read from the stream.
-
-        We look again after a reconnection, and now and then.
+        A publication on the subject only wakes us: what counts is what was stored, so it is read from the stream. We
+        look again after a reconnection, and now and then. Raises Temporary(BUS_AWAY) when the connection has ended.
         """
         news = asyncio.Event()
 
         async def wake(_: Msg) -> None:
             news.set()
 
-        with told_as_faults(f"{subject} could not be followed"):
-            subscription: Subscription = await self._bus.client.subscribe(subject, cb=wake)
+        with told_as_faults(f"pod {pod} could not be followed"):
+            subscription: Subscription = await self._bus.client.subscribe(subjects.history(pod), cb=wake)
         pause = LOOK
         try:
             while True:
                 self._bus.check()
                 news.clear()
                 reconnects = self._bus.client.stats["reconnects"]
-                found: list[Msg] = []
+                found: list[Recorded | Foreign] = []
                 with contextlib.suppress(Temporary):
-                    found = await self._fetch(subject, after, reader)
+                    found = await self.read(pod, after)
                     pause = LOOK if found else pause
                 for message in found:
-                    after = message.metadata.sequence.stream
+                    after = message.sequence
                     yield message
                 woken = await self._woken(news, reconnects, pause)
                 pause = LOOK_AGAIN if woken else min(pause * 4, LOOK)
