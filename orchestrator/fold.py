@@ -232,7 +232,8 @@ def _on_exited(launch: Launch, recorded: Recorded) -> Launch:
         reason = progress.stop_reason or "the sandbox's pause container exited"
         moved = replace(progress, exit=body, state=state, since_ns=fact.at_ns, stop_reason=reason, not_before_ns=0)
         return replace(launch, progress=moved)
-    if progress.live and progress.state is not State.APP_BOOTED:
+    # An app enclave that ends because its pod is being removed has not failed: nobody waits for its boot any more.
+    if launch.progress.live and progress.live and progress.state is not State.APP_BOOTED:
         name = row.name if (row := next_transition(Subject.CONTAINER, progress.state)) else "boot_app"
         diagnosis = Diagnosis(
             Code.BOOT_LOST,

@@ -456,6 +456,16 @@ def test_an_app_enclave_that_ends_before_it_booted_is_a_failure(made: History) -
     assert waits(launch) == {(APP, TEARDOWN.name, 1)}
 
 
+def test_an_app_enclave_that_ends_because_its_pod_is_removed_is_no_failure(made: History) -> None:
+    made.up_to_sealed()
+    made.start()
+    made.app_started()
+    made.stop()
+    launch = made.exited(code=137)
+    assert (launch.containers[APP].progress.state, launch.failure) == (State.EXITED, None)
+    assert made.torn_down().containers[APP].progress.state is State.GONE
+
+
 def test_the_end_of_the_pause_container_stops_the_pod_at_once(made: History) -> None:
     made.requested()
     made.failed("create_sandbox", temporary=True)
