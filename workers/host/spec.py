@@ -125,7 +125,8 @@ def _base(bundle: MountedBundle, extras: ContainerExtras, mounts: list[Mount], c
             "env": [f"{name}={value}" for name, value in bundle.entry.env],
             "cwd": bundle.entry.cwd,
             "capabilities": {kind: [] for kind in ("bounding", "effective", "permitted", "inheritable", "ambient")},
-            "rlimits": [{"type": "RLIMIT_CORE", "hard": 0, "soft": 0}],
+            # No core: 0 would not hold where core_pattern is a pipe, and could not be raised to 1 inside.
+            "rlimits": [{"type": "RLIMIT_CORE", "hard": 1, "soft": 1}],
             "noNewPrivileges": True,
         },
         "mounts": [

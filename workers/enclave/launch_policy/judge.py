@@ -37,7 +37,10 @@ MADE_INSIDE: Final = frozenset(
 )
 """Destinations where the boot init mounts the kernel's own; whatever the host proposes there is left out."""
 
-_NO_CORE: Final = Rlimit("RLIMIT_CORE", 0, 0)
+_NO_CORE: Final = Rlimit("RLIMIT_CORE", 1, 1)
+"""No core dump anywhere: the kernel ignores 0 where /proc/sys/kernel/core_pattern pipes dumps to a program, and takes 1
+as a refusal there (core(5); fs/coredump.c); as a file's size 1 is too small for any."""
+
 _HOSTNAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
 
@@ -195,15 +198,18 @@ class _Judgement:
 
     def _rlimits(self) -> tuple[Rlimit, ...]:
         """Check 6. Limits are resources, which the host gives or not; a core dump is the app's memory on a disk."""
-        admitted = self.rule.rlimits
+        admitted, limits = self.rule.rlimits, []
         for limit in self.wish.rlimits:
-            core = limit.kind == _NO_CORE.kind and limit != _NO_CORE
+            core = limit.kind == _NO_CORE.kind
+            if core and limit.hard <= _NO_CORE.hard:
+                continue
             if core if admitted is None else limit.kind not in admitted:
                 expected = "any but RLIMIT_CORE" if admitted is None else ", ".join(sorted(admitted)) or "none"
                 raise _denied("process.rlimits", expected, limit.kind)
-        if any(limit.kind == _NO_CORE.kind for limit in self.wish.rlimits):
-            return self.wish.rlimits
-        return (*self.wish.rlimits, _NO_CORE)
+            limits.append(limit)
+        if any(limit.kind == _NO_CORE.kind for limit in limits):
+            return tuple(limits)
+        return (*limits, _NO_CORE)
 
     def _mounts(self) -> Iterable[ApprovedMount]:
         """Check 7."""

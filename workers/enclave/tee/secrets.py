@@ -81,7 +81,8 @@ def harden() -> None:
     them after that as well.
     """
     tell_defects_by_place()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # 1, not 0: see launch_policy.judge. What this process starts has it too.
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     if _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), "PR_SET_DUMPABLE")

@@ -25,6 +25,7 @@ from workers.enclave.launch_policy.approved import ApprovedMount, ApprovedProces
 from workers.enclave.launch_policy.judge import judge_process
 from workers.enclave.launch_policy.proposal import Rlimit
 
+NO_CORE = Rlimit("RLIMIT_CORE", 1, 1)
 SECRET = {"image": REPOSITORY, "uri": "kbs:///default/secret/db", "path": "/run/secrets/db"}
 
 
@@ -36,7 +37,7 @@ class TestTheImagesOwnProcess:
         assert (approved.cwd, approved.user, approved.uid, approved.gid) == ("/srv", "1000", 1000, None)
         assert approved.additional_gids == ()
         assert approved.capabilities.effective == ("CAP_CHOWN",)
-        assert approved.rlimits == (Rlimit("RLIMIT_CORE", 0, 0),)
+        assert approved.rlimits == (NO_CORE,)
         assert approved.mounts == ()
         assert not approved.terminal
         assert approved.rule == "web"
@@ -254,10 +255,12 @@ class TestPrivileges:
         limits = [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 4096}]
         assert judge(proposal(rlimits=limits)).rlimits == (
             Rlimit("RLIMIT_NOFILE", 1024, 4096),
-            Rlimit("RLIMIT_CORE", 0, 0),
+            NO_CORE,
         )
-        assert judge(proposal(rlimits=[{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]))
-        denied(proposal(rlimits=[{"type": "RLIMIT_CORE", "soft": 0, "hard": 1}]))
+        for none in (0, 1):
+            asked = proposal(rlimits=[{"type": "RLIMIT_CORE", "soft": 0, "hard": none}])
+            assert judge(asked).rlimits == (NO_CORE,)
+        denied(proposal(rlimits=[{"type": "RLIMIT_CORE", "soft": 0, "hard": 2}]))
 
     def test_limits_can_be_narrowed_to_those_named(self, judge, denied) -> None:
         limits = [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1}]

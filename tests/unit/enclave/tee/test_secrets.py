@@ -80,10 +80,23 @@ def test_a_hardened_process_leaves_no_core_and_is_closed_to_its_own_user():
     )
     closed = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        assert closed.stdout.readline() == "(0, 0)\n"
+        assert closed.stdout.readline() == "(1, 1)\n"
         attack = f"import os; os.setuid(65534); open('/proc/{closed.pid}/environ', 'rb').read()"
         attacked = subprocess.run([sys.executable, "-c", attack], capture_output=True, text=True, check=False)
         assert "PermissionError" in attacked.stderr
         assert Path(f"/proc/{closed.pid}/environ").read_bytes(), "root, and so the simulated CPU, still sees it"
     finally:
         closed.communicate("")
+
+
+def test_what_a_hardened_process_starts_dumps_no_core(tmp_path):
+    program = (
+        "import os, resource, sys; from workers.enclave.tee.secrets import harden;"
+        "resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY));"
+        "os.chdir(sys.argv[1]); harden();"
+        "crashed = os.posix_spawn('/bin/sh', ['sh', '-c', 'kill -ABRT $$'], {});"
+        "print(os.WCOREDUMP(os.waitpid(crashed, 0)[1]))"
+    )
+    crashed = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    assert crashed.stdout == "False\n"
+    assert list(tmp_path.iterdir()) == []
