@@ -14,6 +14,7 @@ There is one attempt, so what is asked of broker and host in 1 to 3 is asked aga
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -49,6 +50,7 @@ class DeliverConfig:
         work = self._claim(command)
         approved = await self._judge(command, work)  # checks 1 and 2
         secrets = {uri: await self._resource(uri) for uri in approved.secret_uris}  # check 3
+        check_variables(approved, secrets)
         session = await self._sessions.wait(command.container, command.attempt)  # check 4
         await self._hand_over(session, work, approved, secrets)  # check 5
         return ConfigDelivered(
@@ -95,3 +97,27 @@ class DeliverConfig:
         await session.channel.send(message)
         messages.unpack(await session.channel.receive(), "accepted")
         sealed.key.wipe()
+
+
+def check_variables(approved: ApprovedProcess, secrets: Mapping[str, bytes]) -> None:
+    """Whether every secret that is to be a variable can be one: an OCI configuration holds text, a variable no NUL.
+
+    Raises:
+        Permanent: KEY_MALFORMED, naming the resource and nothing of its bytes.
+    """
+    for secret in approved.secrets:
+        if secret.env and not _is_text_without_nul(secrets[secret.uri]):
+            raise Permanent(
+                Code.KEY_MALFORMED,
+                f"{secret.uri} cannot be the variable {secret.env}",
+                expected="UTF-8 without a NUL",
+                got="other bytes",
+                advice="deliver it as a file: `path` instead of `env` in the launch policy",
+            )
+
+
+def _is_text_without_nul(value: bytes) -> bool:
+    try:
+        return "\0" not in value.decode()
+    except UnicodeDecodeError:
+        return False
