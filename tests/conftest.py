@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import tables
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -20,3 +22,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse, rather than skip, the tests that need root: a suite that skipped them would prove nothing."""
     if os.geteuid() != 0 and any(item.get_closest_marker("e2e") for item in items):
         raise pytest.UsageError("the tests marked e2e start containers and need root: sudo sh deploy/setup.sh test")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the tables that tests filled."""
+    reports = (report for reports in terminalreporter.stats.values() for report in reports)
+    cells = (cell for report in reports for cell in getattr(report, "user_properties", ()))
+    for title, rows in tables.collect(cells).items():
+        terminalreporter.section(title)
+        for line in tables.lines(rows):
+            terminalreporter.write_line(line)
