@@ -94,9 +94,15 @@ class Dispatcher:
     async def run(self) -> None:
         """Rebuild from the stream, then serve facts and timers. Raises Temporary(BUS_AWAY) when the connection ends."""
         await self._rebuild()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._serve_facts())
-            tasks.create_task(self._serve_timers())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._serve_facts())
+                tasks.create_task(self._serve_timers())
+        except BaseExceptionGroup as group:
+            faults, others = group.split(Fault)
+            if faults is None or others is not None:
+                raise
+            raise faults.exceptions[0] from group
 
     async def _rebuild(self) -> None:
         launches: dict[str, Launch] = {}

@@ -55,13 +55,19 @@ def why_forged(launch: Launch, recorded: Recorded) -> str | None:
     return _bad_signature(recorded, launch.attested.event_public_key)
 
 
-def _bad_signature(recorded: Recorded, public_key: bytes) -> str | None:
+def signed_by(recorded: Recorded, public_key: bytes) -> bool:
+    """Whether the message carries a good signature under this Ed25519 key (32 bytes) for its place in the chain."""
     message = events.signed_bytes(recorded.index, recorded.previous, recorded.statement)
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(recorded.signature, message)
     except (InvalidSignature, ValueError):
-        return "the signature does not verify under the launch's event key"
-    return None
+        return False
+    return True
+
+
+def _bad_signature(recorded: Recorded, public_key: bytes) -> str | None:
+    good = signed_by(recorded, public_key)
+    return None if good else "the signature does not verify under the launch's event key"
 
 
 def _unbound_key(pod: str, body: events.Attested) -> str | None:

@@ -9,6 +9,9 @@ one that imports `nats`. May import: `orchestrator.{events,faults,fold,launch}`,
 - `histories`: append on condition, read, follow.
 - `tail`: all histories as one stream, for those who only look.
 - `queue`: commands to workers, with redelivery.
+- `settings`: the file by which a process or a person finds the bus.
+- `transcript`: the whole stream as it is stored, for the audit log.
+- `lease`: one holder at a time, for as long as it is connected.
 """
 
 from __future__ import annotations

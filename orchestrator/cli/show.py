@@ -1,0 +1,155 @@
+"""`enclave-cc show LAUNCH`: what became of one launch, what each step took, why it failed.
+
+Zone: host. May import: `click`, `rich`, `orchestrator.{bus,cli,faults,fold,story}`, the standard library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.bus import Bus, Histories
+from orchestrator.cli import documents, drawing
+from orchestrator.cli.finding import find
+from orchestrator.cli.subcommand import Subcommand, answers_json, ask, print_json, reads_the_bus, takes_a_launch
+from orchestrator.fold import fold
+from orchestrator.story import Explained, LaunchStory, Outcome, Step, describe
+
+
+@click.command(cls=Subcommand)
+@takes_a_launch()
+@answers_json
+@reads_the_bus
+def show(launch: str, config: Path | None, stack: str | None, *, as_json: bool) -> None:
+    """Show one launch: its states and what each took, its containers, evidence, verdicts, and why it failed.
+
+    LAUNCH is the beginning of a pod's id, or namespace/name (the newest of that name).
+    """
+
+    async def question(bus: Bus) -> LaunchStory:
+        histories = Histories(bus)
+        pod = await find(histories, launch)
+        messages = await histories.read(pod)
+        return describe(fold(pod, messages), messages)
+
+    told = ask(config, stack, question)
+    if as_json:
+        print_json({"launch": documents.story(told)})
+    else:
+        drawing.console().print(Group(*_page(told)))
+
+
+def _page(told: LaunchStory) -> Iterator[RenderableType]:
+    yield drawing.text(told.title, "bold")
+    yield _pairs(
+        ("pod", told.launch.pod),
+        ("node", told.launch.requested.node if told.launch.requested else ""),
+        ("state", told.verdict),
+        ("began", documents.instant(told.began_ns) or "-"),
+        ("steps took", drawing.duration(told.working_ns)),
+    )
+    yield from _section("timeline", _timeline(told))
+    for container in told.launch.containers.values():
+        asked, ended = container.requested, container.progress.exit
+        yield from _section(
+            f"container {told.name_of(container.id)}",
+            _pairs(
+                ("id", container.id),
+                ("image", asked.image),
+                ("digest", container.decrypted.manifest_digest if container.decrypted else ""),
+                ("state", container.progress.state.value),
+                ("exit code", str(ended.code) if ended else ""),
+            ),
+        )
+    if told.evidence is not None:
+        evidence = told.evidence
+        yield from _section(
+            "evidence",
+            _pairs(
+                ("measurement", evidence.measurement),
+                ("TCB status", evidence.tcb_status + (", simulated" if evidence.simulated else "")),
+                ("quote", f"{evidence.quote_bytes} bytes, sha256 {evidence.quote_sha256}"),
+                ("event key", evidence.event_public_key),
+                ("key broker", evidence.kbs),
+            ),
+        )
+    if told.verdicts:
+        yield from _section("verdicts", _verdicts(told))
+    for explained in told.failures:
+        yield from _section(f"failure of {told.name_of(explained.container)}", _failure(explained))
+    if told.launch.ignored:
+        yield from _section("refused or passed over", _ignored(told))
+
+
+def _section(heading: str, body: RenderableType) -> Iterator[RenderableType]:
+    yield Text()
+    yield drawing.text(heading, "bold")
+    yield Padding(body, (0, 0, 0, 2), expand=False)
+
+
+def _pairs(*pairs: tuple[str, str]) -> Table:
+    """Names and values; those without a value are left out."""
+    grid = Table.grid(padding=(0, 2))
+    for name, value in pairs:
+        if value:
+            grid.add_row(Text(name, "dim"), drawing.text(value))
+    return grid
+
+
+def _timeline(told: LaunchStory) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    longest = max((step.nanoseconds for step in told.steps), default=0)
+    for step in told.steps:
+        whose = told.name_of(step.container) if step.container else ""
+        grid.add_row(
+            drawing.text(whose, "dim"), _target(step), _took(step), drawing.bar(step.nanoseconds, longest), _tries(step)
+        )
+    return grid
+
+
+def _target(step: Step) -> Text:
+    style = {Outcome.DONE: "green", Outcome.FAILED: "red", Outcome.AWAITED: "cyan"}.get(step.outcome, "dim")
+    return Text(step.transition.target.value, style)
+
+
+def _took(step: Step) -> Text:
+    if step.outcome is Outcome.DONE:
+        return Text(drawing.duration(step.nanoseconds), justify="right")
+    return Text(step.outcome.value, "red" if step.outcome is Outcome.FAILED else "dim", justify="right")
+
+
+def _tries(step: Step) -> Text:
+    codes = ", ".join(attempt.diagnosis.code.value for attempt in step.failed if attempt.counted)
+    if step.attempts > 1 or codes:
+        return Text(f"attempt {step.attempts} of {step.transition.attempts}; {codes}", "yellow")
+    return Text()
+
+
+def _verdicts(told: LaunchStory) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for verdict in told.verdicts:
+        grid.add_row(
+            Text(verdict.about, "dim"), drawing.text(verdict.verdict), drawing.text(f"by {verdict.policy}", "dim")
+        )
+    return grid
+
+
+def _failure(explained: Explained) -> Group:
+    lines = [drawing.text(explained.failure.diagnosis.text(), "red")]
+    if explained.next_action != explained.failure.diagnosis.advice:
+        lines.append(drawing.text(explained.next_action))
+    causes = (f"{'→' if cause.evident else '-'} {cause.what} (see: {cause.tell})" for cause in explained.causes)
+    return Group(*lines, *(drawing.text(cause) for cause in causes))
+
+
+def _ignored(told: LaunchStory) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for entry in told.launch.ignored:
+        grid.add_row(Text(str(entry.index or "-"), "dim"), drawing.text(entry.kind), drawing.text(entry.why))
+    return grid
