@@ -11,7 +11,8 @@ from pathlib import Path
 from orchestrator.events import Command, SandboxCreated
 from orchestrator.faults import Code, Permanent
 from orchestrator.launch import Launch
-from workers.host.runc import Held, Role, Runc, Streams
+from workers.host.conmon import Streams
+from workers.host.runc import Held, Role, Runc
 
 
 class CreateSandbox:

@@ -17,10 +17,11 @@ from orchestrator.faults import Code, Permanent, Temporary
 from orchestrator.launch import Launch
 from schemas.places import INIT_DATA, POD_FILE, STORES
 from workers.host import spec
+from workers.host.conmon import Streams
 from workers.host.gate import Gate
 from workers.host.libos.backend import LibOS
 from workers.host.node import Node
-from workers.host.runc import Held, Role, Runc, Streams
+from workers.host.runc import Held, Role, Runc
 
 
 def agent_id(pod: str) -> str:

@@ -1,6 +1,6 @@
 """Containers by runc, each held by a conmon.
 
-Zone: host. May import: `orchestrator.faults`, the standard library.
+Zone: host. May import: `workers.host.conmon`, `orchestrator.faults`, the standard library.
 
 conmon is the parent of a container's first process: it keeps its standard streams and writes its exit status to a file.
 So every process of ours may die and be started again without losing an exit (docs/adr/0004).
@@ -17,16 +17,19 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from orchestrator.faults import Code, Permanent, Temporary
+from workers.host import conmon
+from workers.host.conmon import Streams
 
-CREATE_SECONDS: Final = 20.0
+PATIENCE: Final = 20.0
 
 
 class Role(StrEnum):
@@ -48,20 +51,16 @@ class Held:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Streams:
-    """Paths (FIFOs of containerd) for the container's standard streams; empty: /dev/null."""
-
-    stdin: str = ""
-    stdout: str = ""
-    stderr: str = ""
-
-
 class Runc:
-    """Create, start, look at, signal and delete containers. All state is on disk: any instance can take over."""
+    """Create, start, look at, signal and delete containers. All state is on disk: any instance can take over.
 
-    def __init__(self, binary: str, run_dir: Path) -> None:
+    `patience`: seconds that a creation, or one answer of runc, may take. Every method that asks runc raises
+    Temporary(RUNTIME) when that is over, and Permanent(RUNTIME) when runc cannot be run.
+    """
+
+    def __init__(self, binary: str, run_dir: Path, patience: float = PATIENCE) -> None:
         self._binary = binary
+        self._patience = patience
         self._root = run_dir / "runc"
         self._exits = run_dir / "exits"
         self._held = run_dir / "held"
@@ -71,50 +70,37 @@ class Runc:
     async def create(self, held: Held, bundle: Path, streams: Streams) -> int:
         """Make the container up to, not including, its first instruction; returns its first process's pid.
 
-        Raises Permanent(RUNTIME) with runc's own words.
+        Raises Permanent(RUNTIME) with runc's own words, and nothing is left of it; Temporary(RUNTIME) when that takes
+        too long. Then, and after a cancellation, it may still come: `discard` it.
         """
-        record = self._held / f"{held.id}.json"
-        record.write_text(json.dumps(asdict(held)))
         log = bundle / "runc.log"
+        log.unlink(missing_ok=True)
+        (self._held / f"{held.id}.json").write_text(json.dumps(asdict(held)))
         arguments = [
-            "conmon", "--cid", held.id, "--cuuid", held.id, "--name", held.id,
+            "--cid", held.id, "--cuuid", held.id, "--name", held.id,
             "--runtime", self._binary, "--runtime-arg", f"--root={self._root}", "--runtime-arg", f"--log={log}",
             "--bundle", str(bundle), "--container-pidfile", str(bundle / "pid"),
             "--conmon-pidfile", str(self._conmon_file(held.id)),
             "--log-path", "passthrough", "--exit-dir", str(self._exits), "--log-level", "error",
         ]  # fmt: skip
-        with ExitStack() as opened:
-            report, report_end = os.pipe()
-            opened.callback(os.close, report)
-            files = [opened.enter_context(_stream(streams.stdin, os.O_RDONLY))]
-            files += [opened.enter_context(_stream(p, os.O_WRONLY)) for p in (streams.stdout, streams.stderr)]
-            try:
-                conmon = await asyncio.create_subprocess_exec(
-                    *arguments,
-                    stdin=files[0],
-                    stdout=files[1],
-                    stderr=files[2],
-                    pass_fds=(report_end,),
-                    env={"PATH": os.environ.get("PATH", os.defpath), "_OCI_SYNCPIPE": str(report_end)},
-                )
-            finally:
-                os.close(report_end)
-            line = await asyncio.wait_for(asyncio.to_thread(_read_line, report), CREATE_SECONDS)
-            await conmon.wait()
-        answer = json.loads(line or b"{}")
-        pid = answer.get("pid", -1)
-        if not isinstance(pid, int) or pid <= 0:
-            said = (log.read_text(errors="replace") if log.exists() else "").strip()
-            said = said or str(answer.get("message", f"conmon ended with status {conmon.returncode}"))
+        try:
+            async with asyncio.timeout(self._patience):
+                report = await conmon.hold(arguments, streams)
+        except TimeoutError as error:
+            raise self._still_being_made(held.id) from error
+        except OSError as error:
+            report = conmon.Report(0, str(error))
+        if not report.pid:
+            said = log.read_text(errors="replace").strip() if log.exists() else ""
             await self.discard(held.id)
             raise Permanent(
                 Code.RUNTIME,
                 f"runc could not create {held.role} container {held.id}",
                 expected="a created container",
-                got=said[:2000],
-                advice="the text above is runc's own; see the bundle's config.json",
+                got=(said or report.message)[:2000],
+                advice="the text above is runc's or the system's own; see the bundle's config.json",
             )
-        return pid
+        return report.pid
 
     async def start(self, id_: str) -> None:
         """Let the created container run. Raises Permanent(RUNTIME)."""
@@ -123,10 +109,15 @@ class Runc:
             raise _runc_failed("start", id_, text)
 
     async def state(self, id_: str) -> tuple[str, int]:
-        """`(status, pid)`, status as runc says it: created, running, stopped; ("absent", 0) when there is none."""
+        """`(status, pid)`, status as runc says it: created, running, stopped; ("absent", 0) when there is none.
+
+        Raises Permanent(RUNTIME) when runc cannot say: what may still run must not be taken for gone.
+        """
         code, text = await self._run("state", id_)
-        if code != 0:
+        if code != 0 and "does not exist" in text:
             return "absent", 0
+        if code != 0:
+            raise _runc_failed("read the state of", id_, text)
         document = json.loads(text)
         return str(document["status"]), int(document["pid"])
 
@@ -151,16 +142,16 @@ class Runc:
         """
         status, pid = await self._settled(id_)
         was = status != "absent"
-        if was:
+        if was or self._directory(id_).exists():  # a `runc create` that was killed leaves one that runc does not know
             with _pinned(pid) as process:
                 await self._run("delete", "--force", id_)
-                await self._ended(process, id_)
-            if (await self.state(id_))[0] != "absent":
+                held = await self._still_held(process, id_)
+            if held or (await self.state(id_))[0] != "absent" or self._directory(id_).exists():
                 raise Temporary(
                     Code.RUNTIME,
                     f"container {id_} could not be removed",
                     expected="nothing left of it",
-                    got="runc still knows it",
+                    got="its conmon lives" if held else "runc still knows it",
                     advice="look for processes that do not die (state D) in it",
                 )
         return was
@@ -206,19 +197,27 @@ class Runc:
 
     async def _settled(self, id_: str) -> tuple[str, int]:
         """As `state`, of a container that nobody is making any more: the conmon of a worker that died goes on."""
-        for _ in range(int(CREATE_SECONDS / 0.05)):
+        ends = time.monotonic() + self._patience
+        while True:
             making = self._conmon_lives(id_)  # asked first: what it makes after we looked must not be missed
             status, pid = await self.state(id_)
             if status != "absent" or not making:
                 return status, pid
+            if time.monotonic() > ends:
+                raise self._still_being_made(id_)
             await asyncio.sleep(0.05)
-        raise Temporary(
+
+    def _still_being_made(self, id_: str) -> Temporary:
+        return Temporary(
             Code.RUNTIME,
             f"container {id_} is still being made",
-            expected=f"a container, or none, within {CREATE_SECONDS:g} s",
+            expected=f"a container, or none, within {self._patience:g} s",
             got="its conmon is at it",
             advice="see what its runc waits for",
         )
+
+    def _directory(self, id_: str) -> Path:
+        return self._root / id_
 
     def _conmon_file(self, id_: str) -> Path:
         return self._held / f"{id_}.conmon"
@@ -229,40 +228,46 @@ class Runc:
             return f"--cid\0{id_}\0".encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
         return False
 
-    async def _ended(self, process: int | None, id_: str) -> None:
-        """Wait until conmon has told the exit and ended; five seconds, which only a process in state D ever needs."""
+    async def _still_held(self, process: int | None, id_: str) -> bool:
+        """Whether conmon lives on after five seconds to tell the exit: only a process in state D ever needs them."""
         for _ in range(200):
             if not self._conmon_lives(id_):
-                return
+                return False
             if process is not None:
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(process, signal.SIGKILL)
             await asyncio.sleep(0.025)
+        return True
 
     async def _run(self, *arguments: str) -> tuple[int, str]:
-        process = await asyncio.create_subprocess_exec(
-            self._binary,
-            f"--root={self._root}",
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 30)
+        """runc's exit status, and its output or else its words."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                self._binary,
+                f"--root={self._root}",
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        except OSError as error:
+            raise _runc_failed(arguments[0], arguments[-1], str(error)) from error
+        try:
+            async with asyncio.timeout(self._patience):
+                out, err = await process.communicate()
+        except TimeoutError as error:
+            raise Temporary(
+                Code.RUNTIME,
+                f"runc {arguments[0]} did not end",
+                expected=f"an answer within {self._patience:g} s",
+                got="none; it was killed",
+                advice="see what it waits for: a frozen cgroup, a process in state D",
+            ) from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         return process.returncode or 0, (out or err).decode(errors="replace").strip()
-
-
-@contextmanager
-def _stream(path: str, flags: int) -> Iterator[int]:
-    """A file descriptor on `path` (a FIFO, opened without waiting for its other end), or on /dev/null."""
-    # Read-write for output: the reader may be a containerd that is just restarting; nothing written may be lost.
-    mode = os.O_RDWR if path and flags == os.O_WRONLY else flags
-    descriptor = os.open(path or os.devnull, mode | os.O_CLOEXEC | (os.O_NONBLOCK if path else 0))
-    try:
-        os.set_blocking(descriptor, True)
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -279,21 +284,11 @@ def _pinned(pid: int) -> Iterator[int | None]:
             os.close(descriptor)
 
 
-def _read_line(descriptor: int) -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):
-        piece = os.read(descriptor, 4096)
-        if not piece:
-            break
-        line += piece
-    return line
-
-
 def _runc_failed(verb: str, id_: str, text: str) -> Permanent:
     return Permanent(
         Code.RUNTIME,
         f"runc could not {verb} {id_}",
         expected=f"{verb} to succeed",
         got=text[:2000],
-        advice="the text above is runc's own",
+        advice="the text above is runc's or the system's own",
     )

@@ -17,9 +17,10 @@ from orchestrator.faults import Code, Permanent
 from orchestrator.launch import Container, Launch
 from schemas.places import CONTAINER_FILE, STORE, offered_at
 from workers.host import spec
+from workers.host.conmon import Streams
 from workers.host.libos.backend import LibOS
 from workers.host.node import Node
-from workers.host.runc import Held, Role, Runc, Streams
+from workers.host.runc import Held, Role, Runc
 
 
 class StartApp:
