@@ -53,6 +53,11 @@ class Layout:
         return self.root / "tls/ca.pem"
 
     @property
+    def client_config(self) -> Path:
+        """Where `enclave-cc launches` and its kin read how to enter the bus; see orchestrator/bus/settings.py."""
+        return self.root / "client.toml"
+
+    @property
     def node_config(self) -> Path:
         """What the host worker, the shim and the snapshotter read; see workers/host/node.py."""
         return self.root / "node.toml"

@@ -36,6 +36,7 @@ from deploy.local.supervision import ProcessState, Supervisor
 from deploy.payload.bundle import build_bundle
 from deploy.payload.roles import BOOT
 from orchestrator.bus import Credentials, connect, ensure_streams
+from orchestrator.bus.settings import BusSettings
 from orchestrator.faults import Code, Permanent, Temporary
 
 SERVERS: Final = ("bus", "registry")
@@ -209,6 +210,8 @@ def _write(where: Layout) -> None:
     (where.root / "registry.yml").write_text(registry.configuration(where, files["registry"]))
     containerd.write(where)
     where.node_config.write_text(node.configuration(where))
+    reader = BusSettings(where.bus_url, str(where.ca), str(where.credentials("reader")), bus_accounts.inbox("reader"))
+    where.client_config.write_text(reader.text())
     build_bundle(BOOT, node.boot_bundle(where))
     Owner(where).create()
     where.save()

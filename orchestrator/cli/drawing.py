@@ -1,6 +1,6 @@
 """How things look on a terminal: durations, ages, colours of states, bars, tables.
 
-Zone: host. May import: `rich`, `orchestrator.{lifecycle,story}`, the standard library.
+Zone: host. May import: `click`, `rich`, `orchestrator.{lifecycle,story}`, the standard library.
 
 Without a terminal the same text comes without colours, in lines as long as they need to be.
 """
@@ -8,9 +8,11 @@ Without a terminal the same text comes without colours, in lines as long as they
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from typing import Final
 
-from rich.console import Console
+import click
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -39,6 +41,18 @@ def console() -> Console:
     return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPED)
 
 
+def show(drawn: RenderableType) -> None:
+    """Print a table or a page; without a terminal no line ends in blanks."""
+    target = console()
+    if target.is_terminal:
+        target.print(drawn)
+        return
+    with target.capture() as captured:
+        target.print(drawn)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
+
+
 def table(*headings: str) -> Table:
     """Columns without lines; what is too wide for the terminal is folded, not cut."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -64,6 +78,14 @@ def duration(nanoseconds: int) -> str:
         return f"{milliseconds / 1000:.1f} s"
     minutes, seconds = divmod(round(milliseconds / 1000), 60)
     return f"{minutes} min {seconds} s"
+
+
+def moment(at_ns: int) -> str:
+    """A wall clock's time in UTC: `2026-01-01 00:00:00.010000`; a dash for none."""
+    if not at_ns:
+        return "-"
+    seconds, rest = divmod(at_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{rest // 1000:06}"
 
 
 def age(began_ns: int, now_ns: int) -> str:

@@ -46,7 +46,7 @@ def events(launch: str, config: Path | None, stack: str | None, *, as_json: bool
     for entry in told.facts:
         table.add_row(
             str(entry.index or "-"),
-            (documents.instant(entry.at_ns) or "-").replace("T", " ").removesuffix("+00:00"),
+            drawing.moment(entry.at_ns),
             drawing.duration(entry.at_ns - before_ns) if entry.at_ns > before_ns > 0 else "",
             entry.zone.value if entry.zone else "-",
             drawing.text(entry.actor),
@@ -57,7 +57,7 @@ def events(launch: str, config: Path | None, stack: str | None, *, as_json: bool
             _says(entry),
         )
         before_ns = entry.at_ns or before_ns
-    drawing.console().print(table)
+    drawing.show(table)
 
 
 def _says(entry: Told) -> Text:

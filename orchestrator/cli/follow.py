@@ -27,7 +27,7 @@ from orchestrator.cli.subcommand import (
     reads_the_bus,
     takes_a_launch,
 )
-from orchestrator.events import Foreign, Recorded
+from orchestrator.events import Foreign, Recorded, StepFailed
 from orchestrator.faults import Code, Permanent
 from orchestrator.fold import apply
 from orchestrator.launch import Launch, Passed, new
@@ -160,7 +160,7 @@ class _Screen:
 
     def __call__(self, news: News) -> None:
         after, told = news.after, news.told
-        at = (documents.instant(told.at_ns) or "").partition("T")[2][:12]
+        at = drawing.moment(told.at_ns).partition(" ")[2][:12]
         container = after.containers.get(told.container)
         whose = (container.requested.name if container else "") or told.container[: drawing.SHORT]
         line = Text.assemble(
@@ -171,6 +171,8 @@ class _Screen:
         )
         for _, entry in news.reached():
             line.append(f"  → {entry.state.value}", "green").append(f" {drawing.duration(entry.nanoseconds)}", "dim")
+        if isinstance(news.message, Recorded) and isinstance(body := news.message.fact.body, StepFailed):
+            line.append(drawing.printable(f"  {body.transition}, attempt {told.attempt}: {body.code}"), "red")
         if told.effect:
             line.append(f"  ({drawing.printable(told.effect)})", "yellow")
         self._console.print(line)

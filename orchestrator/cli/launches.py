@@ -48,7 +48,7 @@ def launches(config: Path | None, stack: str | None, *, state: str | None, node:
             _containers(launch),
             _failure(each),
         )
-    drawing.console().print(table)
+    drawing.show(table)
 
 
 def _wanted(launch: Launch, state: str | None, node: str | None) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -42,7 +41,7 @@ def show(launch: str, config: Path | None, stack: str | None, *, as_json: bool) 
     if as_json:
         print_json({"launch": documents.story(told)})
     else:
-        drawing.console().print(Group(*_page(told)))
+        drawing.show(Group(*_page(told)))
 
 
 def _page(told: LaunchStory) -> Iterator[RenderableType]:
@@ -51,7 +50,7 @@ def _page(told: LaunchStory) -> Iterator[RenderableType]:
         ("pod", told.launch.pod),
         ("node", told.launch.requested.node if told.launch.requested else ""),
         ("state", told.verdict),
-        ("began", documents.instant(told.began_ns) or "-"),
+        ("began", drawing.moment(told.began_ns)),
         ("steps took", drawing.duration(told.working_ns)),
     )
     yield from _section("timeline", _timeline(told))
@@ -90,7 +89,9 @@ def _page(told: LaunchStory) -> Iterator[RenderableType]:
 def _section(heading: str, body: RenderableType) -> Iterator[RenderableType]:
     yield Text()
     yield drawing.text(heading, "bold")
-    yield Padding(body, (0, 0, 0, 2), expand=False)
+    indented = Table.grid(padding=0)
+    indented.add_row("  ", body)
+    yield indented
 
 
 def _pairs(*pairs: tuple[str, str]) -> Table:
@@ -104,6 +105,8 @@ def _pairs(*pairs: tuple[str, str]) -> Table:
 
 def _timeline(told: LaunchStory) -> Table:
     grid = Table.grid(padding=(0, 2))
+    for width in (None, None, None, drawing.BAR, None):
+        grid.add_column(width=width)
     longest = max((step.nanoseconds for step in told.steps), default=0)
     for step in told.steps:
         whose = told.name_of(step.container) if step.container else ""

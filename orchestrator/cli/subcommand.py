@@ -103,7 +103,7 @@ def settings_path(config: Path | None, stack: str | None) -> Path:
         return STACKS / stack / "client.toml"
     if named := os.environ.get(ENVIRONMENT):
         return Path(named)
-    return MACHINE if MACHINE.exists() else STACKS / "default/client.toml"
+    return MACHINE if MACHINE.exists() else STACKS / "default" / "client.toml"
 
 
 def ask(config: Path | None, stack: str | None, question: Callable[[Bus], Coroutine[Any, Any, _Answer]]) -> _Answer:
