@@ -2,7 +2,8 @@
 
 Zone: host. May import: `orchestrator.{bus,faults}`, the standard library.
 
-`node.toml`, shared by the host worker, the shim and the snapshotter:
+`node.toml`, shared by the host worker, the shim and the snapshotter; a member that it does not have is refused, and
+every path is absolute:
 
     node = "node-a"                       # one token of a bus subject
     run_dir = "/run/enclave-cc"           # short: Unix sockets live here
@@ -23,7 +24,9 @@ Zone: host. May import: `orchestrator.{bus,faults}`, the standard library.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +37,10 @@ from orchestrator.faults import Code, Permanent
 
 ENVIRONMENT: Final = "ENCLAVE_CC_NODE_CONFIG"
 DEFAULT_PATH: Final = Path("/etc/enclave-cc/node.toml")
+LIBOSES: Final = ("sim",)
+"""What can run enclaves here. A name that is not one of them must not end up as a simulation."""
+
+_AUTHORITY: Final = re.compile(r"[A-Za-z0-9.-]{1,253}:([1-9][0-9]{0,4})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +71,14 @@ class Node:
     enclaves: Enclaves
 
     def credentials_of(self, role: str) -> Credentials:
-        """How `role` ("worker", "shim") enters the bus."""
+        """How `role` ("worker", "shim") enters the bus. Raises Permanent(INPUT)."""
         if role not in self.credentials:
-            raise _invalid(f"credentials.{role}", "nothing")
-        return Credentials(
-            self.bus_url, self.bus_ca.read_text(), file=str(self.credentials[role]), inbox=f"_INBOX_{role}"
-        )
+            raise _invalid(f"credentials.{role}", "the path of a credentials file", "nothing")
+        try:
+            authority = self.bus_ca.read_text()
+        except (OSError, ValueError) as error:
+            raise _invalid("bus.ca", "the path of a certificate in PEM", str(error)) from error
+        return Credentials(self.bus_url, authority, file=str(self.credentials[role]), inbox=f"_INBOX_{role}")
 
     def pod_dir(self, pod: str) -> Path:
         """Where a pod's small run-time files lie; gone with the pod."""
@@ -89,60 +98,112 @@ def load(path: Path | None = None) -> Node:
     path = path or Path(os.environ.get(ENVIRONMENT, DEFAULT_PATH))
     try:
         document = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise Permanent(
             Code.INPUT,
             f"the node's configuration {path} cannot be read",
             expected="a TOML file",
-            got=str(error),
+            got=str(error)[:500],
             advice=f"set {ENVIRONMENT}, or run `enclave-cc up`, which writes one",
         ) from error
     return _parse(document)
 
 
-def _parse(document: dict[str, Any]) -> Node:
-    bus, enclave = _table(document, "bus"), _table(document, "enclave")
-    credentials = _table(document, "credentials")
+def _parse(document: Mapping[str, Any]) -> Node:
+    top = _Table("", document, ("node", "run_dir", "state_dir", "runc", "bus", "credentials", "enclave"))
+    bus = top.table("bus", ("url", "ca"))
+    credentials = top.table("credentials")
+    enclave = top.table(
+        "enclave",
+        ("agent_bundle", "boot_bundle", "libos", "socket", "control", "debug", "init_data", "reachable"),
+    )
     return Node(
-        name=token("node name", _text(document, "node")),
-        run_dir=Path(_text(document, "run_dir")),
-        state_dir=Path(_text(document, "state_dir")),
-        runc=_text(document, "runc"),
-        bus_url=_text(bus, "url"),
-        bus_ca=Path(_text(bus, "ca")),
-        credentials={role: Path(_text(credentials, role)) for role in credentials},
+        name=token("node name", top.text("node")),
+        run_dir=top.path("run_dir"),
+        state_dir=top.path("state_dir"),
+        runc=top.text("runc"),
+        bus_url=bus.text("url"),
+        bus_ca=bus.path("ca"),
+        credentials={role: credentials.path(role) for role in credentials.members},
         enclaves=Enclaves(
-            agent_bundle=Path(_text(enclave, "agent_bundle")),
-            boot_bundle=Path(_text(enclave, "boot_bundle")),
-            libos=_text(enclave, "libos"),
-            socket=Path(_text(enclave, "socket")),
-            control=Path(_text(enclave, "control")),
-            debug=enclave.get("debug") is True,
-            init_data=Path(_text(enclave, "init_data")),
-            reachable=frozenset(str(entry) for entry in enclave.get("reachable", ())),
+            agent_bundle=enclave.path("agent_bundle"),
+            boot_bundle=enclave.path("boot_bundle"),
+            libos=enclave.one_of("libos", LIBOSES),
+            socket=enclave.path("socket"),
+            control=enclave.path("control"),
+            debug=enclave.flag("debug"),
+            init_data=enclave.path("init_data"),
+            reachable=enclave.authorities("reachable"),
         ),
     )
 
 
-def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
-    value = document.get(name)
-    if not isinstance(value, dict):
-        raise _invalid(f"[{name}]", repr(value))
-    return value
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """One table of the file, each of whose members is read by its kind. Every method raises Permanent(INPUT)."""
+
+    name: str
+    members: Mapping[str, Any]
+    known: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.members) - set(self.known)) if self.known else []
+        if unknown:
+            raise _invalid(self._place(unknown[0]), f"one of {', '.join(self.known)}", "a member that nobody reads")
+
+    def table(self, name: str, known: tuple[str, ...] = ()) -> _Table:
+        value = self.members.get(name)
+        if not isinstance(value, dict):
+            raise _invalid(f"[{name}]", "a table", repr(value)[:200])
+        return _Table(name, value, known)
+
+    def text(self, name: str) -> str:
+        value = self.members.get(name)
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise self._wrong(name, "a text")
+        return value
+
+    def path(self, name: str) -> Path:
+        path = Path(self.text(name))
+        if not path.is_absolute():
+            raise self._wrong(name, "an absolute path")
+        return path
+
+    def one_of(self, name: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name)
+        if value not in choices:
+            raise self._wrong(name, f"one of {', '.join(choices)}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self.members.get(name, False)
+        if not isinstance(value, bool):
+            raise self._wrong(name, "true or false")
+        return value
+
+    def authorities(self, name: str) -> frozenset[str]:
+        value = self.members.get(name, [])
+        if not isinstance(value, list) or not all(_is_authority(entry) for entry in value):
+            raise self._wrong(name, "an array of host:port")
+        return frozenset(value)
+
+    def _place(self, name: str) -> str:
+        return f"{self.name}.{name}" if self.name else name
+
+    def _wrong(self, name: str, expected: str) -> Permanent:
+        return _invalid(self._place(name), expected, repr(self.members.get(name))[:200])
 
 
-def _text(table: dict[str, Any], name: str) -> str:
-    value = table.get(name)
-    if not isinstance(value, str) or not value:
-        raise _invalid(name, repr(value))
-    return value
+def _is_authority(entry: object) -> bool:
+    match = _AUTHORITY.fullmatch(entry) if isinstance(entry, str) else None
+    return match is not None and int(match[1]) <= 65535
 
 
-def _invalid(name: str, got: str) -> Permanent:
+def _invalid(name: str, expected: str, got: str) -> Permanent:
     return Permanent(
         Code.INPUT,
-        f"the node's configuration lacks {name}",
-        expected=f"a value for {name}",
+        f"the node's configuration cannot be used for its {name}",
+        expected=expected,
         got=got,
         advice="see the head of workers/host/node.py for the file's form",
     )
