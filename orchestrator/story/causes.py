@@ -230,5 +230,70 @@ _CAUSES: Final[dict[Code, tuple[tuple[str, str, Sign | None], ...]]] = {
         ("the simulated CPU does not run", "its status", _said("simulated")),
         ("the node's disk is full", "df on the node", _got("no space")),
     ),
+    Code.STOPPED: (
+        ("containerd removed it: a timeout, an eviction, a deletion", "reason and actor of the stop", None),
+        ("its pause container ended", "the exit of the pod in the history", _got("pause")),
+    ),
+    Code.BUS_HISTORY: (
+        ("the stream's files were damaged or edited", "an exported copy and the audit log", None),
+        ("something that is not of this system appends to it", "who holds credentials of the bus", None),
+    ),
+    Code.INPUT: (("a mistyped option or a file of another form", "`expected` against `got`", None),),
+    Code.NOT_FOUND: (
+        ("another stack or cluster is asked", "--name, --config, ENCLAVE_CC_CONFIG", None),
+        ("its history is older than the stream", "exports and the audit log", None),
+    ),
+    Code.NOT_ALLOWED: (
+        ("a reader's credentials were used", "the credentials that --config names", None),
+        ("the node that runs the launch names other operators", "[operators] in its node.toml", None),
+    ),
+    Code.REPLAY_EXPORT: (
+        ("the file was cut off or edited", "its size and digest where it was made", None),
+        ("a newer version wrote it", "`versions` in its first line", None),
+    ),
+    Code.REPLAY_RESUME: (
+        ("what the step needs was removed after the failure", "the launch's last facts: torn-down", None),
+        ("the pod did not ask to be held", "hold_seconds of its first fact", None),
+    ),
+    Code.REPLAY_FORK: (
+        ("the pod or the container is no longer on its node", "the launch's last facts: torn-down", None),
+    ),
+    Code.AUDIT_FORMAT: (("a transfer was cut off or converted", "the file's size and bytes at the log", None),),
+    Code.AUDIT_SIGNATURE: (
+        ("the wrong verifier key was given", "the log's own page, by another way", None),
+        ("somebody else's checkpoint was put in place", "who may write to the log's storage", None),
+    ),
+    Code.AUDIT_QUORUM: (
+        ("witnesses are away", "their status", None),
+        ("the policy names witnesses that this log does not use", "the policy file", None),
+    ),
+    Code.AUDIT_INCLUSION: (
+        ("proof and checkpoint are of different moments", "the sizes in both", None),
+        ("the entry was altered", "its envelope against the event stream", None),
+    ),
+    Code.AUDIT_FORK: (
+        ("the log's storage was restored from a copy and written on", "when it was restored", None),
+        ("two writers ran with one key", "who ran the writer", None),
+        ("the log's keeper shows different logs to different people", "both checkpoints, side by side", None),
+    ),
+    Code.AUDIT_ROLLBACK: (("the log's storage was restored from an older copy", "when it was restored", None),),
+    Code.AUDIT_TILE: (
+        ("the disk or the store lost or altered a file", "its own checks", None),
+        ("a copy was not finished", "the files' sizes", None),
+    ),
+    Code.AUDIT_ENTRY: (("the log's entry or the stream's message was edited", "both, side by side", None),),
+    Code.AUDIT_GAP: (
+        ("messages were removed from the stream's files", "the sequences that are missing", None),
+        ("the stream lost what it had acknowledged, at a power failure", "sync_interval of the server", None),
+    ),
+    Code.AUDIT_STREAM: (("the stream was made anew or restored", "when nats-server's data was last replaced", None),),
+    Code.AUDIT_LEASE: (
+        ("two writers were started", "how many `audit` writers run", None),
+        ("the last writer died a moment ago", "try again in some seconds", None),
+    ),
+    Code.AUDIT_WITNESS: (
+        ("the witness is down or unreachable", "its status", None),
+        ("the witness has seen a longer log", "its checkpoint against ours", None),
+    ),
 }
 """Code: (cause, how to tell, the sign in the launch that shows it), the most frequent first."""

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from orchestrator import events
+from orchestrator.diagnosis import REMEDIES
 from orchestrator.events import Foreign, Recorded
 from orchestrator.launch import Container, Failure, Launch, awaited
 from orchestrator.lifecycle import BY_NAME, State
@@ -82,8 +83,8 @@ def _failures(launch: Launch) -> Iterator[Explained]:
 def _explained(launch: Launch, container: str, failure: Failure) -> Explained:
     row = BY_NAME.get(failure.transition)
     causes = likely_causes(launch, failure)
-    # The enforcing code knows best; where it gives no advice, the likeliest cause says where to look.
-    advice = failure.diagnosis.advice or (f"look at: {causes[0].tell}" if causes else "look at the worker's log")
+    # The enforcing code has seen the case; what is said of its code in general stands in for advice that it lacks.
+    advice = failure.diagnosis.advice or REMEDIES[failure.diagnosis.code].action
     return Explained(container, failure, row.attempts if row else 1, advice, causes)
 
 
