@@ -73,6 +73,11 @@ class Layout:
         return self.run / "snapshotter.sock"
 
     @property
+    def zygote(self) -> Path:
+        """Where a shim's `start` finds the process that its pod's shim is forked from."""
+        return self.run / "zygote.sock"
+
+    @property
     def cpu(self) -> Path:
         """The simulated CPU's socket, bound into enclaves."""
         return self.run / "sgx.sock"

@@ -1,6 +1,6 @@
 """Every process of a stack: its command, how one sees that it is ready, how long it may take to stop.
 
-Zone: host. May import: `deploy.local.{layout,containerd}`.
+Zone: host. May import: `deploy.local.{layout,containerd}`, `workers.host.{node,shim.start}`.
 
 In the order of starting; stopped in reverse. Each is one that may be killed at any moment: see `supervision`.
 """
@@ -18,6 +18,7 @@ from typing import Final
 from deploy.local import containerd
 from deploy.local.layout import Layout
 from workers.host.node import ENVIRONMENT as NODE_CONFIG
+from workers.host.shim.start import ZYGOTE
 
 MARK: Final = "ENCLAVE_CC_STACK"
 """In the environment of every process of a stack, and of all that they start: the stack's run folder."""
@@ -76,10 +77,15 @@ def all_programs(layout: Layout) -> list[Program]:
             serving(layout.snapshotter),
         ),
         Program(
+            "zygote",
+            (python, "-m", "workers.host.shim.zygote", "--address", str(layout.zygote)),
+            serving(layout.zygote),
+        ),
+        Program(
             "containerd",
             ("containerd", "--config", str(root / "containerd/config.toml")),
             serving(layout.containerd),
-            {"PATH": containerd.path_with_shim(layout), **node},
+            {"PATH": containerd.path_with_shim(layout), ZYGOTE: str(layout.zygote), **node},
             stops_within=20,
         ),
     ]

@@ -22,6 +22,7 @@ from typing import Final
 
 import structlog
 
+from orchestrator.log import configure
 from workers.host.shim.serve import serve
 from workers.host.shim.start import ALIVE, DEFAULT_ZYGOTE, detach
 
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m workers.host.shim.zygote", description="Forks pods' shims.")
     parser.add_argument("--address", type=Path, default=Path(DEFAULT_ZYGOTE), help="Unix socket to serve on")
     listener = _listen(parser.parse_args(arguments).address)
+    configure("zygote")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: whoever ends here is nobody's news
     gc.collect()
     gc.freeze()  # a child's collector would copy every page that it touches
@@ -74,6 +76,8 @@ def _listen(path: Path) -> socket.socket:
 
 def _fork(connection: socket.socket, own: socket.socket) -> None:
     payload, descriptors, _, _ = socket.recv_fds(connection, _MAX_REQUEST, 1)
+    if not payload and not descriptors:
+        return  # somebody looked whether we are here
     if len(descriptors) != 1:
         raise ValueError(f"expected one descriptor, got {len(descriptors)}")
     with socket.socket(fileno=descriptors[0]) as served:
