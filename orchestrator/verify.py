@@ -89,11 +89,11 @@ def _fold_refusing_forgeries(pod: str, history: Sequence[Recorded | Foreign]) ->
     launch = new(pod)
     for recorded in history:
         before, launch = launch, apply(launch, recorded)
-        _refuse_forged(before, launch)
+        refuse_forged(before, launch)
     return launch
 
 
-def _refuse_forged(before: Launch, after: Launch) -> None:
+def refuse_forged(before: Launch, after: Launch) -> None:
     """Raise when the message that led from `before` to `after` was a forgery."""
     failure = after.progress.failure
     if failure is not None and failure is not before.progress.failure and failure.diagnosis.code is Code.FACT_FORGED:

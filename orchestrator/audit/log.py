@@ -23,18 +23,13 @@ from orchestrator.audit.checkpoint import Checkpoint
 from orchestrator.audit.merkle import leaf_hash
 from orchestrator.audit.note import Note, Signature, SigningKey
 from orchestrator.audit.policy import Policy
-from orchestrator.audit.reader import CHECKPOINT, LogReader
+from orchestrator.audit.reader import CHECKPOINT, LogReader, evidence_name
 from orchestrator.audit.storage import Store
 from orchestrator.audit.tiles import ENTRIES, WIDTH, Tile, altered, encode_entries, width_at
 from orchestrator.audit.tree import Edge
 from orchestrator.faults import Code, Permanent
 
 NEXT: Final = "checkpoint.next"
-
-
-def evidence_name(digest: str) -> str:
-    """Where a message too large for a leaf is kept; `digest` is its SHA-256 in hex."""
-    return f"evidence/{digest[:2]}/{digest}"
 
 
 class Log:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from orchestrator.audit import merkle
+from orchestrator.audit.entry import Entry
 from orchestrator.audit.merkle import HASH_BYTES
 from orchestrator.audit.note import Note
 from orchestrator.audit.storage import Store
@@ -28,6 +29,11 @@ from orchestrator.audit.tiles import (
 from orchestrator.faults import Code, Permanent
 
 CHECKPOINT: Final = "checkpoint"
+
+
+def evidence_name(digest: str) -> str:
+    """Where a message too large for a leaf is kept; `digest` is its SHA-256 in hex."""
+    return f"evidence/{digest[:2]}/{digest}"
 
 
 class LogReader:
@@ -88,6 +94,10 @@ class LogReader:
             for index, entry in enumerate(self.bundle(tile), first):
                 if index >= start:
                     yield index, entry
+
+    def evidence(self, entry: Entry) -> bytes | None:
+        """The bytes of a message too large for its leaf; None for one that its leaf holds, or when they are lost."""
+        return None if entry.envelope is not None else self.store.read(evidence_name(entry.envelope_sha256))
 
     def prove_inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
         """The path of `index` in the tree of `size`. Raises Permanent(AUDIT_TILE)."""

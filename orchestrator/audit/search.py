@@ -1,0 +1,120 @@
+"""Finding entries: fields, times, launches, actors, zones, codes.
+
+Zone: any. May import: `orchestrator.{audit,events,faults}`, the standard library. Pure.
+
+As in journalctl: conditions on different fields must all hold, of several on one field any.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+from orchestrator.audit.entry import Entry
+from orchestrator.audit.reader import LogReader
+from orchestrator.events import Recorded
+from orchestrator.faults import Code, Permanent
+
+SUMMARY: Final = frozenset(
+    {"sequence", "subject", "pod", "index", "kind", "zone", "actor", "container", "attempt", "transition", "code"}
+)
+"""Fields that the leaf itself has; any other name is looked for in the fact's own statement."""
+
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?Z?)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entry and where it is in the log; `leaf` are its exact bytes."""
+
+    index: int
+    leaf: bytes
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Conditions. `where` maps a field to the values of which it must have one; times are RFC 3339 in UTC, or the
+    beginning of one.
+    """
+
+    where: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    since: str = ""
+    until: str = ""
+
+    @classmethod
+    def of(cls, conditions: Iterable[str], since: str = "", until: str = "") -> Query:
+        """Conditions as `field=value`. Raises Permanent(INPUT)."""
+        where: dict[str, set[str]] = {}
+        for condition in conditions:
+            name, equals, value = condition.partition("=")
+            if not equals or not name:
+                raise Permanent(Code.INPUT, "this is no condition", expected="FIELD=VALUE", got=ascii(condition[:200]))
+            where.setdefault(name, set()).add(value)
+        for time in (since, until):
+            if time and not _TIME.fullmatch(time):
+                raise Permanent(
+                    Code.INPUT, "this is no time", expected="2026-01-31 or 2026-01-31T12:00:00Z", got=ascii(time[:100])
+                )
+        return cls({name: frozenset(values) for name, values in where.items()}, since.rstrip("Z"), until.rstrip("Z"))
+
+    def matches(self, entry: Entry) -> bool:
+        """Whether the entry is one of those asked for."""
+        at = entry.at.rstrip("Z")
+        if (self.since and at < self.since) or (self.until and at[: len(self.until)] > self.until):
+            return False
+        return all(_has(entry, name, values) for name, values in self.where.items())
+
+    def may_match(self, leaf: bytes) -> bool:
+        """A quick look at the bytes, that a search through a million need not read them all. False is final."""
+        pods = self.where.get("pod")
+        return pods is None or any(pod.encode() in leaf for pod in pods)
+
+
+def search(reader: LogReader, size: int, query: Query, start: int = 0) -> Iterator[Found]:
+    """Entries from index `start` that the query asks for. Raises Permanent(AUDIT_TILE, AUDIT_ENTRY)."""
+    for index, leaf in reader.entries(size, start):
+        if query.may_match(leaf):
+            entry = Entry.decode(leaf)
+            if query.matches(entry):
+                yield Found(index, leaf, entry)
+
+
+def of_launch(reader: LogReader, size: int, pod: str) -> Iterator[Found]:
+    """Every entry on the pod's subject, facts or not. Raises Permanent(AUDIT_TILE, AUDIT_ENTRY)."""
+    on_subject = f".{pod}"
+    sought = pod.encode()
+    for index, leaf in reader.entries(size):
+        if sought in leaf:
+            entry = Entry.decode(leaf)
+            if entry.subject.endswith(on_subject):
+                yield Found(index, leaf, entry)
+
+
+def _has(entry: Entry, name: str, values: frozenset[str]) -> bool:
+    if name in SUMMARY:
+        return str(getattr(entry, name)) in values
+    if name == "signed":
+        return ("true" if entry.signed else "false") in values
+    told = statement(entry).get(name)
+    return told is not None and (told in values or any(part in values for part in told.split(" ")))
+
+
+def statement(entry: Entry) -> dict[str, str]:
+    """What the fact itself says, as texts; empty for what is no fact, or whose bytes are kept elsewhere."""
+    recorded = entry.check() if entry.envelope is not None else None
+    if not isinstance(recorded, Recorded):
+        return {}
+    return {name: _text(value) for name, value in asdict(recorded.fact.body).items()}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple | list):
+        return " ".join(map(str, value))
+    return str(value)
