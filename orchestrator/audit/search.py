@@ -93,6 +93,36 @@ def of_launch(reader: LogReader, size: int, pod: str) -> Iterator[Found]:
                 yield Found(index, leaf, entry)
 
 
+def find_pod(reader: LogReader, size: int, asked: str) -> str:
+    """The pod that was meant: an id, the beginning of one, or namespace/name.
+
+    Raises Permanent: NOT_FOUND, INPUT when several are meant, AUDIT_TILE, AUDIT_ENTRY.
+    """
+    meant: set[str] = set()
+    for _, leaf in reader.entries(size):
+        if b'"kind":"pod-requested"' in leaf:
+            entry = Entry.decode(leaf)
+            told = statement(entry)
+            if entry.pod == asked:
+                return asked
+            if entry.pod.startswith(asked) or f"{told.get('namespace')}/{told.get('name')}" == asked:
+                meant.add(entry.pod)
+    if len(meant) == 1:
+        return meant.pop()
+    if meant:
+        listed = ", ".join(sorted(pod[:12] for pod in meant)[:10])
+        raise Permanent(
+            Code.INPUT, "several launches are meant", expected="enough of one's pod id", got=f"{asked}: {listed}"
+        )
+    raise Permanent(
+        Code.NOT_FOUND,
+        "the log knows no such launch",
+        expected="a pod's id, the beginning of one, or NAMESPACE/NAME",
+        got=asked[:200],
+        advice="`enclave-cc audit search --kind pod-requested` lists them",
+    )
+
+
 def _has(entry: Entry, name: str, values: frozenset[str]) -> bool:
     if name in SUMMARY:
         return str(getattr(entry, name)) in values

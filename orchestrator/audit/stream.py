@@ -10,9 +10,10 @@ from contextlib import aclosing
 from orchestrator.audit.divergence import Comparison, Difference
 from orchestrator.audit.entry import Entry
 from orchestrator.audit.reader import LogReader
-from orchestrator.audit.report import Findings
+from orchestrator.audit.report import Examination, Findings, Report
 from orchestrator.bus import Bus
 from orchestrator.bus.transcript import up_to_now
+from orchestrator.faults import Permanent
 
 NUMBER = 9
 ASKS = "the event stream holds the same messages still"
@@ -35,9 +36,14 @@ async def compare(reader: LogReader, size: int, bus: Bus) -> list[Difference]:
     return comparison.differences()
 
 
-async def check_stream(reader: LogReader, size: int, bus: Bus) -> Findings:
-    """The differences as findings of check 9."""
+async def compared(report: Report, reader: LogReader, size: int, bus: Bus) -> Report:
+    """The report with check 9 at its end. Raises Temporary(BUS_AWAY)."""
+    examination = Examination(list(report.checks), list(report.proved), list(report.not_proved))
     findings = Findings(told=f"{size} entries")
-    for difference in await compare(reader, size, bus):
-        findings.add(difference.fault())
-    return findings
+    try:
+        for difference in await compare(reader, size, bus):
+            findings.add(difference.fault())
+    except Permanent as fault:
+        findings.add(fault)
+    examination.conclude(NUMBER, ASKS, findings)
+    return examination.report()

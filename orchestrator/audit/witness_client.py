@@ -38,6 +38,11 @@ class WitnessClient:
         )
 
     @property
+    def has_address(self) -> bool:
+        """Whether the policy says where it answers; one without is only verified."""
+        return bool(self._party.url)
+
+    @property
     def name(self) -> str:
         """The witness's key name."""
         return self._party.key.name

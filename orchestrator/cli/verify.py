@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 import click
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from orchestrator.bus import Bus, Histories
 from orchestrator.cli import documents, drawing
+from orchestrator.cli.certificates import certificate
 from orchestrator.cli.finding import find
 from orchestrator.cli.subcommand import (
     VERIFICATION_FAILED,
@@ -57,7 +56,7 @@ def verify(
         pod = await find(histories, launch)
         return pod, await histories.read(pod)
 
-    root_der = _certificate(root) if root is not None else None
+    root_der = certificate(root) if root is not None else None
     published = _text(collateral) if collateral is not None else None
     pod, messages = ask(config, stack, question)
     try:
@@ -86,19 +85,6 @@ def _refuse(pod: str, fault: Permanent, *, as_json: bool) -> None:
     else:
         click.echo(drawing.printable(fault.diagnostics()), err=True)
     sys.exit(VERIFICATION_FAILED)
-
-
-def _certificate(path: Path) -> bytes:
-    """The certificate's DER, from either form. Raises Permanent(INPUT)."""
-    raw = path.read_bytes()
-    try:
-        pem = raw.lstrip().startswith(b"-----BEGIN")
-        parsed = x509.load_pem_x509_certificate(raw) if pem else x509.load_der_x509_certificate(raw)
-    except ValueError as error:
-        raise Permanent(
-            Code.INPUT, f"{path} is no certificate", expected="a root certificate, DER or PEM", got=f"{len(raw)} bytes"
-        ) from error
-    return parsed.public_bytes(Encoding.DER)
 
 
 def _text(path: Path) -> str:
