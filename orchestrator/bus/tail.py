@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final, TypeAlias
 
@@ -33,7 +33,7 @@ SETTLE: Final = 0.05
 Batch: TypeAlias = tuple[tuple[str, Recorded | Foreign], ...]
 
 
-async def tail(bus: Bus, after: int = 0) -> AsyncIterator[Batch]:
+async def tail(bus: Bus, after: int = 0) -> AsyncGenerator[Batch, None]:
     """The messages above `after`, with the pods whose histories they are, in the order of the stream; for ever.
 
     An empty batch says that this was all for now. A server that is away is waited for, and what came meanwhile is read

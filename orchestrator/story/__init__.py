@@ -8,16 +8,19 @@ say the same. It explains nothing anew: expected, got and advice are the enforci
 - `values`: what is told, as frozen values.
 - `steps`: each transition with its attempts, its time and its share of the whole.
 - `testimony`: each message with who said it, on whose word it stands and what it changed.
+- `changes`: what one message changed.
 - `causes`: what usually leads to a fault of each code.
 - `describing`: all of it together.
 """
 
 from __future__ import annotations
 
+from orchestrator.story.changes import changes
 from orchestrator.story.describing import describe, reached, title
 from orchestrator.story.values import (
     Attempt,
     Cause,
+    Change,
     Evidence,
     Explained,
     LaunchStory,
@@ -31,6 +34,7 @@ from orchestrator.story.values import (
 __all__ = [
     "Attempt",
     "Cause",
+    "Change",
     "Evidence",
     "Explained",
     "LaunchStory",
@@ -39,6 +43,7 @@ __all__ = [
     "Step",
     "Told",
     "Verdict",
+    "changes",
     "describe",
     "reached",
     "title",

@@ -138,6 +138,16 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that a message changed, of the pod (`container` is empty) or of a container. Empty text: none."""
+
+    container: str
+    what: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchStory:
     """Everything that a person asks of one launch. `launch` has the identities; the rest is told.
 
