@@ -62,21 +62,3 @@ class Bundles:
     def shell(self, name: str, script: str) -> tuple[str, Path]:
         """As `bundle`, of a shell script."""
         return self.bundle(name, "sh", "-c", script)
-
-
-def processes_naming(word: str) -> list[str]:
-    """Command lines on this machine with `word` in them."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if word in line:
-            found.append(line)
-    return found
-
-
-def cgroups_naming(word: str) -> list[Path]:
-    """Control groups with `word` in their name."""
-    return list(Path("/sys/fs/cgroup").glob(f"**/*{word}*"))

@@ -5,7 +5,8 @@ Zone: host. May import: `workers.host.{netns,relay}`, `orchestrator.faults`, `sc
 - 127.0.0.1:61440 in the pod's network namespace: plain forward to nats-server; TLS goes through end to end.
 - 127.0.0.1:61441: HTTP. `CONNECT host:port` to what the node's configuration lists (TLS end to end again), and two
   questions: `POST /enroll` with the agent's public user key, once a pod, answered by a user JWT for its own subjects;
-  `GET /containers/<id>/process`, the OCI configuration that the CRI proposes for a container.
+  `GET /containers/<id>/process`, the OCI configuration that the CRI proposes for a container. A fault is answered with
+  503 when it is worth asking again, with 404 when not, and a body `{"code", "message"}`.
 
 Nothing that passes here is trusted by the agent: what it needs to trust it checks by certificates, digests and policy.
 """
@@ -16,7 +17,6 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,12 +24,19 @@ import h11
 import structlog
 
 from orchestrator.faults import Code, Fault, Permanent
+from schemas import strict_json
 from schemas.places import BUS_DOOR, HTTP_DOOR
 from workers.host.netns import listen_in
-from workers.host.relay import relay
+from workers.host.relay import close, relay
 
+MAX_HEAD: Final = 16 * 1024
 MAX_BODY: Final = 4096
 PATIENCE: Final = 10.0
+"""Seconds for a request to arrive, for an answer to leave, for a connection to what lies beyond."""
+
+CONNECTIONS: Final = 128
+"""At once, through both doors: an agent has a dozen. A workload in the pod must not use up the node's descriptors."""
+
 _AUTHORITY: Final = re.compile(rb"([A-Za-z0-9.-]{1,253}):([0-9]{1,5})")
 _PROCESS: Final = re.compile(rb"/containers/([A-Za-z0-9_-]{1,128})/process")
 _log = structlog.get_logger()
@@ -46,22 +53,43 @@ class Answers:
 class Door:
     """Both doors of one pod. `open` may be called again after `close`."""
 
-    def __init__(self, pod: str, bus: tuple[str, int], reachable: frozenset[str], answers: Answers) -> None:
+    def __init__(
+        self,
+        pod: str,
+        bus: tuple[str, int],
+        reachable: frozenset[str],
+        answers: Answers,
+        patience: float = PATIENCE,
+    ) -> None:
         self._pod = pod
         self._bus = bus
         self._reachable = reachable
         self._answers = answers
+        self._patience = patience
+        self._is_open = False
         self._servers: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
 
     async def open(self, netns: str) -> None:
-        """Listen in the network namespace at path `netns`. Raises OSError when it is gone or a port is taken."""
-        for port, serve in ((BUS_DOOR, self._forward), (HTTP_DOOR, self._converse)):
-            socket = await asyncio.to_thread(listen_in, netns, "127.0.0.1", port)
-            self._servers.append(await asyncio.start_server(self._tracked(serve), sock=socket))
+        """Listen in the network namespace at path `netns`; both ports or, when it fails or is cancelled, none.
+
+        Raises OSError when the namespace is gone or a port is taken, ValueError for a path that is none.
+        """
+        self._is_open = True
+        try:
+            for port, serve in ((BUS_DOOR, self._forward), (HTTP_DOOR, self._converse)):
+                listener = listen_in(netns, "127.0.0.1", port)
+                # Not serving yet: nothing is awaited between making a server and remembering it.
+                server = await asyncio.start_server(self._tracked(serve), sock=listener, start_serving=False)
+                self._servers.append(server)
+                await server.start_serving()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
-        """Stop listening and end every connection."""
+        """Stop listening and end every connection, whatever is still on its way."""
+        self._is_open = False
         for server in self._servers:
             server.close()
         self._servers.clear()
@@ -74,27 +102,30 @@ class Door:
     ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
         async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
-            if task is not None:
-                self._connections.add(task)
-                task.add_done_callback(self._connections.discard)
+            # A connection may have been accepted just before the door was closed.
+            if task is None or not self._is_open or len(self._connections) >= CONNECTIONS:
+                writer.transport.abort()
+                return
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
             try:
                 await serve(reader, writer)
-            except (OSError, TimeoutError, h11.ProtocolError, ExceptionGroup) as error:
+                await close(writer)
+            except (OSError, h11.ProtocolError) as error:
                 await _log.adebug("door", pod=self._pod, error=type(error).__name__)
             finally:
-                writer.close()
-                with suppress(OSError):
-                    await writer.wait_closed()
+                writer.transport.abort()
 
         return connection
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far = await asyncio.wait_for(asyncio.open_connection(*self._bus), PATIENCE)
+        async with asyncio.timeout(self._patience):
+            far = await asyncio.open_connection(*self._bus)
         await relay((reader, writer), far)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=16 * 1024)
-        async with asyncio.timeout(PATIENCE):
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        async with asyncio.timeout(self._patience):
             request, body = await _request(connection, reader)
         if request.method == b"CONNECT":
             await self._connect(connection, request, reader, writer)
@@ -103,7 +134,8 @@ class Door:
             document = await self._answer(request, body)
             status = 200
         except Fault as fault:
-            document, status = {"code": fault.code.value, "message": str(fault)}, 404
+            # The status says what the asker may do about it: ask again, or not.
+            document, status = {"code": fault.code.value, "message": str(fault)}, 503 if fault.temporary else 404
         payload = json.dumps(document).encode()
         head = h11.Response(
             status_code=status,
@@ -115,7 +147,8 @@ class Door:
         )
         writer.write(_bytes(connection, head) + _bytes(connection, h11.Data(data=payload)))
         writer.write(_bytes(connection, h11.EndOfMessage()))
-        await writer.drain()
+        async with asyncio.timeout(self._patience):
+            await writer.drain()
 
     async def _answer(self, request: h11.Request, body: bytes) -> dict[str, object]:
         if request.method == b"POST" and request.target == b"/enroll":
@@ -145,8 +178,9 @@ class Door:
             await writer.drain()
             return
         try:
-            far = await asyncio.wait_for(asyncio.open_connection(match[1].decode(), int(match[2])), PATIENCE)
-        except (OSError, TimeoutError):
+            async with asyncio.timeout(self._patience):
+                far = await asyncio.open_connection(match[1].decode(), int(match[2]))
+        except OSError:
             writer.write(_bytes(connection, h11.Response(status_code=502, headers=[("Content-Length", "0")])))
             await writer.drain()
             return
@@ -182,15 +216,12 @@ def _bytes(connection: h11.Connection, event: h11.Event) -> bytes:
 
 def _member(body: bytes, name: str) -> str:
     try:
-        value = json.loads(body)[name]
-    except (ValueError, KeyError, TypeError):
-        value = None
-    if not isinstance(value, str):
+        return strict_json.text(strict_json.parse_object(body), name)
+    except strict_json.Malformed as malformed:
         raise Permanent(
             Code.INPUT,
             "the request's body cannot be used",
             expected=f'JSON with a string "{name}"',
-            got=f"{len(body)} other bytes",
+            got=f"{len(body)} other bytes: {malformed}",
             advice="agent and host worker are of different versions",
-        )
-    return value
+        ) from malformed

@@ -44,8 +44,7 @@ class Gate:
             door = Door(pod, self._bus, self._node.enclaves.reachable, answers)
             try:
                 await door.open(netns)
-            except OSError as error:
-                await door.close()
+            except (OSError, ValueError) as error:
                 raise Permanent(
                     Code.AGENT_NOT_STARTED,
                     "the agent's doors cannot be opened in the pod's network",

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.busybox import Bundles, processes_naming
+from tests.busybox import Bundles
+from tests.machine import processes_naming
 from workers.host.runc import Runc
 
 BINARY = "/usr/sbin/runc"

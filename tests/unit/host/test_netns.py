@@ -1,59 +1,76 @@
-"""Sockets made in a pod's network namespace by a process that stays in its own."""
+"""Sockets in a pod's network namespace, made from outside of it."""
 
 from __future__ import annotations
 
-import asyncio
+import errno
 import socket
-import subprocess
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.machine import descriptors
+from tests.network import Network
 from workers.host.netns import listen_in
+
+PORT = 61440
 
 
 @pytest.fixture
-def netns() -> Iterator[str]:
-    """A network namespace with its loopback up."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-        yield f"/run/netns/{name}"
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=True)
+def network() -> Iterator[Network]:
+    with Network() as made:
+        yield made
 
 
-def test_the_socket_is_the_namespaces_and_the_process_stays_where_it_was(netns: str) -> None:
-    before = Path("/proc/self/ns/net").readlink()
-    with listen_in(netns, "127.0.0.1", 61440) as listener:
-        assert Path("/proc/self/ns/net").readlink() == before
+def test_a_socket_listens_inside_and_nowhere_else(network: Network) -> None:
+    with listen_in(network.path, "127.0.0.1", PORT) as listener:
+        assert not listener.getblocking()
+        with network.dial(PORT) as inside:
+            inside.sendall(b"from inside")
+            listener.setblocking(True)
+            with listener.accept()[0] as accepted:
+                assert accepted.recv(100) == b"from inside"
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(listener.getsockname(), 1)
-        asked = "import socket; socket.create_connection(('127.0.0.1', 61440), 5)"
-        name = Path(netns).name
-        subprocess.run(["ip", "netns", "exec", name, "python3", "-c", asked], check=True, timeout=30)
+            socket.create_connection(("127.0.0.1", PORT), timeout=5)
 
 
-async def test_what_asyncio_accepts_there_sends_small_messages_at_once() -> None:
-    undelayed = asyncio.Event()
-
-    async def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY):
-            undelayed.set()
-        writer.close()
-
-    listener = listen_in("/proc/self/ns/net", "127.0.0.1", 0)
-    async with await asyncio.start_server(accepted, sock=listener), asyncio.timeout(5):
-        _, writer = await asyncio.open_connection(*listener.getsockname())
-        await undelayed.wait()
-        writer.close()
+def test_each_namespace_has_the_port_to_itself(network: Network) -> None:
+    with Network() as other, listen_in(network.path, "127.0.0.1", PORT), listen_in(other.path, "127.0.0.1", PORT):
+        pass
 
 
-def test_a_namespace_that_is_gone_and_a_port_that_is_taken_are_oserrors(netns: str) -> None:
-    with pytest.raises(FileNotFoundError):
-        listen_in(f"{netns}-gone", "127.0.0.1", 61440)
-    with listen_in(netns, "127.0.0.1", 61440), pytest.raises(OSError, match="in use"):
-        listen_in(netns, "127.0.0.1", 61440)
+def test_a_port_that_is_taken_is_an_os_error(network: Network) -> None:
+    with listen_in(network.path, "127.0.0.1", PORT), pytest.raises(OSError) as raised:
+        listen_in(network.path, "127.0.0.1", PORT)
+    assert raised.value.errno == errno.EADDRINUSE
+
+
+def test_a_port_is_free_again_at_once(network: Network) -> None:
+    for _ in range(3):
+        with listen_in(network.path, "127.0.0.1", PORT), network.dial(PORT):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("", FileNotFoundError),
+        ("/run/netns/absent", FileNotFoundError),
+        ("/etc/hostname", OSError),
+        ("/proc/self/ns/mnt", OSError),
+        ("/run/\0", ValueError),
+    ],
+)
+def test_what_is_no_network_namespace_is_refused(path: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        listen_in(path, "127.0.0.1", PORT)
+
+
+def test_nobody_is_left_in_the_namespace_and_nothing_open(network: Network) -> None:
+    own, before = Path("/proc/self/ns/net").stat().st_ino, len(descriptors())
+    listen_in(network.path, "127.0.0.1", PORT).close()
+    with pytest.raises(OSError):
+        listen_in("/proc/self/ns/mnt", "127.0.0.1", PORT)
+    threads = {task.joinpath("ns/net").stat().st_ino for task in Path("/proc/self/task").iterdir()}
+    assert threads == {own}
+    assert len(descriptors()) == before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
@@ -15,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.faults import Code, Fault, Permanent, Temporary
-from tests.busybox import Bundles, cgroups_naming, processes_naming
+from tests.busybox import Bundles
+from tests.machine import cgroups_naming, descriptors, processes_naming
 from workers.host.conmon import Streams
 from workers.host.runc import Held, Role, Runc
 
@@ -38,15 +38,6 @@ async def ended(runc: Runc, id_: str) -> int:
     code, at = runc.exit_of(id_)  # type: ignore[misc]
     assert abs(time.time_ns() - at) < 20e9
     return code
-
-
-def descriptors() -> set[str]:
-    """What this process has open, but for its event loop's own."""
-    found = set()
-    for path in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            found.add(f"{path.name} {path.readlink()}")
-    return found
 
 
 def left_of(id_: str, run_dir: Path) -> list[object]:

@@ -1,0 +1,33 @@
+"""What this machine holds at a moment: descriptors, processes, control groups. For tests that nothing is left."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+
+def descriptors() -> list[str]:
+    """What this process has open."""
+    found = []
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the directory's own
+            found.append(f"{path.name} {path.readlink()}")
+    return found
+
+
+def processes_naming(word: str) -> list[str]:
+    """Command lines on this machine with `word` in them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if word in line:
+            found.append(line)
+    return found
+
+
+def cgroups_naming(word: str) -> list[Path]:
+    """Control groups with `word` in their name."""
+    return list(Path("/sys/fs/cgroup").glob(f"**/*{word}*"))
