@@ -94,6 +94,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Rebuild from the stream, then serve facts and timers. Raises Temporary(BUS_AWAY) when the connection ends."""
         await self._rebuild()
+        self._bus.check()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._serve_facts())

@@ -41,6 +41,7 @@ def configure(process: str, lines: Lines | None = None) -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=target),  # type: ignore[arg-type]  # writes and flushes
         cache_logger_on_first_use=True,
     )

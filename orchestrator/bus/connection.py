@@ -13,6 +13,7 @@ import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Self
 
 import nats
@@ -171,6 +172,27 @@ def _no_answer(what: str, error: BaseException) -> Temporary:
 
 async def connect(credentials: Credentials, name: str, patience: float = 30) -> Bus:
     """Connect as `name`, trying for `patience` seconds. Raises Temporary(BUS_AWAY), Permanent(INPUT)."""
+    options = _options(credentials, name)
+    ends = asyncio.get_running_loop().time() + patience
+    while True:
+        client = Client()
+        options |= {"disconnected_cb": _telling(client, "bus away"), "reconnected_cb": _telling(client, "bus back")}
+        try:
+            await asyncio.wait_for(client.connect(credentials.url, **options), min(10, patience))
+        except (*AWAY, OSError, ssl.SSLError, nats.errors.Error) as error:
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await client.close()
+            if asyncio.get_running_loop().time() > ends:
+                raise _unreachable(credentials.url, error) from error
+            await asyncio.sleep(0.2)
+        else:
+            bus = Bus(client, client.jetstream(timeout=5), credentials)
+            bus.check()
+            return bus
+
+
+def _options(credentials: Credentials, name: str) -> dict[str, Any]:
+    """The client's options. Raises Permanent(INPUT) where there is no credentials file."""
     options: dict[str, Any] = {
         "name": name,
         "allow_reconnect": True,
@@ -188,25 +210,22 @@ async def connect(credentials: Credentials, name: str, patience: float = 30) -> 
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         options["tls"] = context
     if credentials.file:
+        # The client would look for it only once a server answers.
+        if not Path(credentials.file).is_file():
+            raise _bad_credentials(credentials)
         options["user_credentials"] = credentials.file
     elif credentials.jwt:
         options["user_jwt_cb"] = credentials.jwt.encode
         options["signature_cb"] = credentials.sign
-    ends = asyncio.get_running_loop().time() + patience
-    while True:
-        client = Client()
-        try:
-            await asyncio.wait_for(client.connect(credentials.url, **options), min(10, patience))
-        except (*AWAY, OSError, ssl.SSLError, nats.errors.Error) as error:
-            with contextlib.suppress(nats.errors.Error, OSError):
-                await client.close()
-            if isinstance(error, FileNotFoundError):
-                raise _bad_credentials(credentials) from error
-            if asyncio.get_running_loop().time() > ends:
-                raise _unreachable(credentials.url, error) from error
-            await asyncio.sleep(0.2)
-        else:
-            return Bus(client, client.jetstream(timeout=5), credentials)
+    return options
+
+
+def _telling(client: Client, what: str) -> Callable[[], Awaitable[None]]:
+    async def tell() -> None:
+        if not client.is_closed:
+            await _log.awarning(what)
+
+    return tell
 
 
 async def _on_error(error: Exception) -> None:

@@ -89,29 +89,35 @@ def _page(told: LaunchStory) -> Iterator[RenderableType]:
 def _section(heading: str, body: RenderableType) -> Iterator[RenderableType]:
     yield Text()
     yield drawing.text(heading, "bold")
-    indented = Table.grid(padding=0)
-    indented.add_row("  ", body)
-    yield indented
+    yield body
+
+
+def _grid() -> Table:
+    """Columns without headings; the first is empty and indents the others by two."""
+    return Table.grid(padding=(0, 2))
 
 
 def _pairs(*pairs: tuple[str, str]) -> Table:
     """Names and values; those without a value are left out."""
-    grid = Table.grid(padding=(0, 2))
+    grid = _grid()
     for name, value in pairs:
         if value:
-            grid.add_row(Text(name, "dim"), drawing.text(value))
+            grid.add_row("", Text(name, "dim"), drawing.text(value))
     return grid
 
 
 def _timeline(told: LaunchStory) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    for width in (None, None, None, drawing.BAR, None):
-        grid.add_column(width=width)
+    grid = _grid()
     longest = max((step.nanoseconds for step in told.steps), default=0)
     for step in told.steps:
         whose = told.name_of(step.container) if step.container else ""
         grid.add_row(
-            drawing.text(whose, "dim"), _target(step), _took(step), drawing.bar(step.nanoseconds, longest), _tries(step)
+            "",
+            drawing.text(whose, "dim"),
+            _target(step),
+            _took(step),
+            drawing.bar(step.nanoseconds, longest),
+            _tries(step),
         )
     return grid
 
@@ -135,24 +141,28 @@ def _tries(step: Step) -> Text:
 
 
 def _verdicts(told: LaunchStory) -> Table:
-    grid = Table.grid(padding=(0, 2))
+    grid = _grid()
     for verdict in told.verdicts:
         grid.add_row(
-            Text(verdict.about, "dim"), drawing.text(verdict.verdict), drawing.text(f"by {verdict.policy}", "dim")
+            "", Text(verdict.about, "dim"), drawing.text(verdict.verdict), drawing.text(f"by {verdict.policy}", "dim")
         )
     return grid
 
 
-def _failure(explained: Explained) -> Group:
-    lines = [drawing.text(explained.failure.diagnosis.text(), "red")]
+def _failure(explained: Explained) -> Table:
+    """The enforcing code's own words, then what usually leads there; an arrow where the launch itself shows it."""
+    grid = _grid()
+    grid.add_row("", drawing.text(explained.failure.diagnosis.text(), "red"))
     if explained.next_action != explained.failure.diagnosis.advice:
-        lines.append(drawing.text(explained.next_action))
-    causes = (f"{'→' if cause.evident else '-'} {cause.what} (see: {cause.tell})" for cause in explained.causes)
-    return Group(*lines, *(drawing.text(cause) for cause in causes))
+        grid.add_row("", drawing.text(explained.next_action))
+    for cause in explained.causes:
+        mark = "→" if cause.evident else "-"
+        grid.add_row("", drawing.text(f"{mark} {cause.what} (see: {cause.tell})"))
+    return grid
 
 
 def _ignored(told: LaunchStory) -> Table:
-    grid = Table.grid(padding=(0, 2))
+    grid = _grid()
     for entry in told.launch.ignored:
-        grid.add_row(Text(str(entry.index or "-"), "dim"), drawing.text(entry.kind), drawing.text(entry.why))
+        grid.add_row("", Text(str(entry.index or "-"), "dim"), drawing.text(entry.kind), drawing.text(entry.why))
     return grid

@@ -1,6 +1,6 @@
 """What every subcommand shares: where the bus is, how a fault ends it, how a launch's name is completed.
 
-Zone: host. May import: `click`, `orchestrator.{bus,faults,cli}`, the standard library.
+Zone: host. May import: `click`, `structlog`, `orchestrator.{bus,faults,cli}`, the standard library.
 
 Exit codes, the same in every subcommand:
 
@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+import structlog
 from click.shell_completion import CompletionItem
 
 from orchestrator.bus import Bus, Histories, connect
@@ -108,6 +110,7 @@ def settings_path(config: Path | None, stack: str | None) -> Path:
 
 def ask(config: Path | None, stack: str | None, question: Callable[[Bus], Coroutine[Any, Any, _Answer]]) -> _Answer:
     """Connect, ask, end the connection. Raises whatever Fault the question raises."""
+    _say_nothing()
 
     async def run() -> _Answer:
         settings = BusSettings.load(settings_path(config, stack))
@@ -115,6 +118,11 @@ def ask(config: Path | None, stack: str | None, question: Callable[[Bus], Corout
             return await question(bus)
 
     return asyncio.run(run())
+
+
+def _say_nothing() -> None:
+    """What a server would log is no part of an answer: a fault says what a person needs to know."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -134,11 +142,11 @@ def _complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[C
         settings = BusSettings.load(settings_path(ctx.params.get("config"), ctx.params.get("stack")))
         async with asyncio.timeout(COMPLETE_WITHIN), await connect(settings.enter(), "completion", 1) as bus:
             known = await every_launch(Histories(bus))
-        pairs = [(each.launch.pod, title(each.launch)) for each in known]
-        if "/" in incomplete:
-            pairs = [(name, pod[:12]) for pod, name in pairs]
-        return [CompletionItem(value, help=other) for value, other in pairs if value.startswith(incomplete)]
+        pods = {each.launch.pod: title(each.launch) for each in known}
+        meant = {name: pod for pod, name in pods.items()} if "/" in incomplete else pods
+        return [CompletionItem(value, help=other) for value, other in meant.items() if value.startswith(incomplete)]
 
+    _say_nothing()
     try:
         return asyncio.run(suggestions())
     except (Fault, TimeoutError):
