@@ -51,9 +51,17 @@ class Identity:
 class Worker:
     """Executes the commands of one durable consumer with a table of steps, several at a time."""
 
-    def __init__(self, bus: Bus, consumer: str, identity: Identity, steps: Mapping[str, Step]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        consumer: str,
+        identity: Identity,
+        steps: Mapping[str, Step],
+        histories: Histories | None = None,
+    ) -> None:
+        """`histories`, where the process has one already: what is remembered twice is also to be forgotten twice."""
         self._queue = WorkQueue(bus)
-        self._histories = Histories(bus)
+        self._histories = histories or Histories(bus)
         self._consumer = consumer
         self._identity = identity
         self._steps = steps

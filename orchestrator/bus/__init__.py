@@ -1,7 +1,7 @@
 """The bus: histories in a stream, commands in a work queue, over NATS JetStream.
 
 Zone: host and enclave (both connect; who may touch what is the server's permission list). This package is the only
-one that imports `nats`. May import: `orchestrator.{events,faults,fold,launch}`, `nats`, the standard library.
+one that imports `nats`. May import: `orchestrator.{events,faults,fold,launch,lifecycle}`, `nats`, the standard library.
 
 - `subjects`: the names of streams, subjects and consumers; pure.
 - `connection`: credentials, TLS, connect and reconnect.

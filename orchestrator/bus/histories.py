@@ -1,6 +1,6 @@
 """Histories on the stream EV: append on the condition that nothing came since, read, follow.
 
-Zone: host and enclave. May import: `nats`, `orchestrator.{events,faults,fold,launch}`, `orchestrator.bus`.
+Zone: host and enclave. May import: `nats`, `orchestrator.{events,faults,fold,launch,lifecycle}`, `orchestrator.bus`.
 
 An append names the last sequence of exactly its pod's subject. Who loses a race reads what came, decides again and
 tries again. An append whose answer was lost is settled by reading: the message is there, by its id, or it is not.
@@ -30,6 +30,7 @@ from orchestrator.events import Fact, Foreign, Recorded
 from orchestrator.faults import Code, Permanent, Temporary
 from orchestrator.fold import apply
 from orchestrator.launch import Launch, new
+from orchestrator.lifecycle import State
 
 WRONG_LAST_SEQUENCE: Final = 10071
 CANNOT_ALTER: Final = 10012
@@ -144,6 +145,9 @@ class Histories:
         return self._remember(launch), news
 
     def _remember(self, launch: Launch) -> Launch:
+        if launch.progress.state is State.GONE:  # whoever still asks is few; whoever launches pods is many
+            self.forget(launch.pod)
+            return launch
         self._launches[launch.pod] = launch
         self._launches.move_to_end(launch.pod)
         if len(self._launches) > REMEMBERED:
@@ -152,13 +156,16 @@ class Histories:
 
     async def read(self, pod: str, after: int = 0) -> list[Recorded | Foreign]:
         """The pod's messages with a stream sequence above `after`, in order. Raises Temporary(BUS_AWAY)."""
+        return [events.read(sequence, data) for sequence, data in await self.stored(pod, after)]
+
+    async def stored(self, pod: str, after: int = 0) -> list[tuple[int, bytes]]:
+        """The same as (sequence, exact bytes). Raises Temporary(BUS_AWAY)."""
         reader = self._bus.credentials.reader
         try:
             async with asyncio.timeout(10), self._bus.reading if reader else contextlib.nullcontext():
-                raw = await self._read(subjects.history(pod), after, reader)
+                return await self._read(subjects.history(pod), after, reader)
         except (*AWAY, nats.errors.Error) as error:
             raise _away(f"the history of pod {pod} could not be read", 10) from error
-        return [events.read(sequence, data) for sequence, data in raw]
 
     async def _read(self, subject: str, after: int, reader: str) -> list[tuple[int, bytes]]:
         async with aclosing(self._messages(subject, after, reader)) as messages:

@@ -54,7 +54,7 @@ async def serve(node: Node) -> None:
         await serve_signals(bus, node.name, runc)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(Worker(bus, consumer, Identity(Zone.HOST, actor), steps).run())
+                tasks.create_task(Worker(bus, consumer, Identity(Zone.HOST, actor), steps, histories).run())
                 tasks.create_task(exits.run())
         finally:
             await gate.close_all()
