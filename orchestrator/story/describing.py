@@ -66,7 +66,17 @@ def _verdict(launch: Launch, failures: tuple[Explained, ...]) -> str:
     if waiting := awaited(launch):
         names = ", ".join(dict.fromkeys(step.transition.name for step in waiting))
         return f"{launch.state}: waits for {names}"
-    return str(launch.state)
+    return f"{launch.state}: {_at_rest(launch)}"
+
+
+def _at_rest(launch: Launch) -> str:
+    """Why nothing of ours is awaited: it is the turn of containerd, or of the workload."""
+    exits = [(c, c.progress.exit) for c in launch.containers.values() if c.progress.exit]
+    if launch.state is State.APP_BOOTED:
+        return "every container runs"
+    if exits:
+        return ", ".join(f"{_name(container)} ended with status {exit_.code}" for container, exit_ in exits)
+    return "waits for containerd to start a container" if launch.containers else "waits for containerd to ask for one"
 
 
 def _name(container: Container) -> str:
