@@ -73,24 +73,34 @@ class StartApp:
 def offered_binds(proposed: dict[str, Any]) -> list[tuple[str, Path, bool]]:
     """The bind mounts of a CRI configuration: `(destination, source on the node, writable)`."""
     return [
-        (str(mount["destination"]), Path(mount["source"]), "ro" not in mount.get("options", ()))
+        (str(mount["destination"]), Path(str(mount.get("source", ""))), "ro" not in mount.get("options", ()))
         for mount in proposed.get("mounts", ())
         if mount.get("type") == "bind" or {"bind", "rbind"} & set(mount.get("options", ()))
     ]
 
 
 def read_proposal(bundle: Path) -> dict[str, Any]:
-    """What the CRI wants to run: the bundle's config.json. Raises Permanent(RUNTIME)."""
+    """What the CRI wants to run: the bundle's config.json, with what is used here in the form that OCI gives it.
+
+    Raises Permanent(RUNTIME).
+    """
     try:
         document = json.loads((bundle / "config.json").read_text())
-        if not isinstance(document, dict):
-            raise TypeError(type(document).__name__)  # noqa: TRY301 - one message for every way of being unreadable
-    except (OSError, ValueError, TypeError) as error:
+        _check_form(document)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise Permanent(
             Code.RUNTIME,
             "the container's bundle cannot be read",
             expected=f"config.json, an OCI runtime configuration, in {bundle}",
-            got=type(error).__name__,
+            got=f"{type(error).__name__}: {error}"[:500],
             advice="the bundle is containerd's; see its log for this container",
         ) from error
-    return document
+    return document  # type: ignore[no-any-return]  # JSON, as far as it was checked
+
+
+def _check_form(document: Any) -> None:
+    for name, kind in (("process", dict), ("linux", dict), ("mounts", list)):
+        if not isinstance(document, dict) or not isinstance(document.get(name, kind()), kind):
+            raise TypeError(f"{name} is no {kind.__name__}")
+    if not all(isinstance(mount, dict) and "destination" in mount for mount in document.get("mounts", ())):
+        raise TypeError("a mount has no destination")

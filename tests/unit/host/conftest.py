@@ -1,16 +1,21 @@
-"""Real containers for tests of the host worker: runc and conmon, in a run directory of the test's own."""
+"""For tests of the host worker: a node's configuration, real containers by runc and conmon, a real bus."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from deploy.local import bus_accounts
+from orchestrator.bus import Bus
 from tests.busybox import Bundles
 from tests.machine import processes_naming
+from tests.nats import NatsServer, running
+from workers.host import node as configuration
+from workers.host.node import Node
 from workers.host.runc import Runc
 
 BINARY = "/usr/sbin/runc"
@@ -43,3 +48,49 @@ async def _removed(folder: Path) -> None:
 @pytest.fixture
 def runc(run_dir: Path) -> Runc:
     return Runc(BINARY, run_dir)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    async with running(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+async def bus(server: NatsServer) -> AsyncIterator[Bus]:
+    async with await server.connect() as bus:
+        yield bus
+
+
+@pytest.fixture
+def node(tmp_path: Path, run_dir: Path) -> Callable[..., Node]:
+    """`node(bus_url, **enclave)`: a node's configuration whose files exist, as far as these tests need them."""
+
+    def made(bus_url: str = "nats://127.0.0.1:1", **enclave: str) -> Node:
+        accounts = tmp_path / "accounts"
+        if not accounts.exists():
+            bus_accounts.create(accounts, 1 << 30)
+        (tmp_path / "ca.pem").write_text("the bus's authority\n")
+        (tmp_path / "init-data.toml").write_text("the owner's word\n")
+        places = ("agent_bundle", "boot_bundle", "socket", "control", "init_data")
+        members = {place: str(tmp_path / place) for place in places}
+        members |= {"init_data": str(tmp_path / "init-data.toml"), "libos": "sim"} | enclave
+        file = tmp_path / "node.toml"
+        file.write_text(
+            f"""
+            node = "node-a"
+            run_dir = "{run_dir}"
+            state_dir = "{tmp_path / "state"}"
+            runc = "{BINARY}"
+            [bus]
+            url = "{bus_url}"
+            ca = "{tmp_path / "ca.pem"}"
+            [credentials]
+            agent_signer = "{accounts / "agents.json"}"
+            [enclave]
+            """
+            + "".join(f'{name} = "{value}"\n' for name, value in members.items())
+        )
+        return configuration.load(file)
+
+    return made
