@@ -27,6 +27,7 @@ SUBCOMMANDS: Final = {
     "follow": ("orchestrator.cli.follow:follow", "What happens, as it happens."),
     "verify": ("orchestrator.cli.verify:verify", "What a launch's history proves, and what it does not."),
     "audit": ("orchestrator.cli.audit:audit", "The transparency log of all facts: read, prove, verify, write."),
+    "console": ("orchestrator.console.command:console", "Every launch, live, in a browser."),
     "publish": ("deploy.publish.cli:publish", "Encrypt, sign and push an image; register its key and its policies."),
     "keygen": ("deploy.publish.cli:keygen", "Make a key that signs images."),
     "policy": ("deploy.publish.cli:policy", "The owner's image and launch policy: admit, check, put."),

@@ -1,0 +1,85 @@
+"""`enclave-cc console`: the console in the foreground.
+
+Zone: host. May import: `click`, `orchestrator.{bus,cli,faults,log}`, `orchestrator.console`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import click
+
+from orchestrator import log
+from orchestrator.bus import connect
+from orchestrator.bus.settings import BusSettings
+from orchestrator.cli.subcommand import Subcommand, reads_the_bus, settings_path
+from orchestrator.console.oidc import Provider
+from orchestrator.console.serve import Console, Settings
+from orchestrator.faults import Code, Permanent
+
+ADDRESS: Final = "127.0.0.1:8640"
+
+
+@click.command(cls=Subcommand)
+@reads_the_bus
+@click.option("--listen", default=ADDRESS, show_default=True, metavar="HOST:PORT", help="Port 0 takes any.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The token to sign in with, made if there is none. Default: console/token beside the bus's settings.",
+)
+@click.option("--tls-certificate", default="", metavar="FILE", help="PEM; needed for any address but loopback.")
+@click.option("--tls-key", default="", metavar="FILE", help="PEM.")
+@click.option("--url", default="", help="How browsers call this console, where that is another address.")
+@click.option("--oidc-issuer", default="", metavar="URL", help="Sign in through this OpenID provider too.")
+@click.option("--oidc-client", default="", metavar="ID", help="What the provider calls this console.")
+@click.option("--oidc-secret-file", type=click.Path(path_type=Path, exists=True), help="For a confidential client.")
+@click.option("--oidc-ca", default="", metavar="FILE", help="The provider's authority, if the system does not know it.")
+@click.option(
+    "--oidc-reader", "oidc_readers", multiple=True, metavar="NAME", help="A group or e-mail address that may read; *."
+)
+def console(
+    config: Path | None,
+    stack: str | None,
+    listen: str,
+    token_file: Path | None,
+    tls_certificate: str,
+    tls_key: str,
+    url: str,
+    oidc_issuer: str,
+    oidc_client: str,
+    oidc_secret_file: Path | None,
+    oidc_ca: str,
+    oidc_readers: tuple[str, ...],
+) -> None:
+    """Show every launch, live, in a browser. Reads only; ends with Ctrl-C.
+
+    Sign in with the token in the token file. docs/operations/console.md says what is seen and who may see it.
+    """
+    where = settings_path(config, stack)
+    token_file = token_file or where.parent / "console" / "token"
+    provider = None
+    if oidc_issuer:
+        if not (oidc_client and oidc_readers and url):
+            raise Permanent(
+                Code.INPUT,
+                "an OpenID provider alone does not say who may enter",
+                expected="--oidc-client, --oidc-reader and --url beside --oidc-issuer",
+                got="one of them missing",
+            )
+        secret = oidc_secret_file.read_text().strip() if oidc_secret_file else ""
+        provider = Provider(
+            oidc_issuer, oidc_client, f"{url}/login/oidc/callback", frozenset(oidc_readers), secret, oidc_ca
+        )
+    settings = Settings(listen, token_file, url.rstrip("/"), tls_certificate, tls_key, provider)
+    log.configure("console")
+    asyncio.run(_run(BusSettings.load(where), settings))
+
+
+async def _run(bus_settings: BusSettings, settings: Settings) -> None:
+    async with await connect(bus_settings.enter(), "console") as bus:
+        serving = Console(bus, settings)
+        click.echo(f"console {serving.url}\ntoken   {settings.token_file}")
+        await serving.run()

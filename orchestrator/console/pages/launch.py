@@ -1,0 +1,48 @@
+"""One launch on one page: everything that somebody asks at three in the morning.
+
+Zone: host. May import: `starlette`, `orchestrator`, `orchestrator.console`.
+"""
+
+from __future__ import annotations
+
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from orchestrator.console.pages.told import Believed, believe, read
+from orchestrator.console.site import Site
+from orchestrator.console.timeline import timeline
+from orchestrator.faults import Diagnosis, Permanent
+from orchestrator.story import describe
+from orchestrator.verify import Verified, verify
+
+
+async def show(request: Request) -> Response:
+    """GET /launches/POD."""
+    site, pod = Site.of(request), request.path_params["pod"]
+    believed = believe(pod, await read(site.histories, pod))
+    story = describe(believed.launch, believed.history)
+    row = site.index.rows.get(pod)
+    return site.page(
+        request,
+        "launch.html",
+        pod=pod,
+        story=story,
+        places={told.index: place for place, told in enumerate(story.facts, 1)},
+        launch=story.launch,
+        broken=believed.broken,
+        timeline=timeline(story.steps, time.time_ns()),
+        verified=_verified(believed),
+        related=site.index.related(row) if row else (),
+    )
+
+
+def _verified(believed: Believed) -> Verified | Diagnosis:
+    """What the history proves by itself, or the first thing in it that does not hold."""
+    if believed.broken is not None:
+        return believed.broken
+    try:
+        return verify(believed.launch.pod, believed.history)
+    except Permanent as fault:
+        return fault.diagnosis
