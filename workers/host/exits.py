@@ -54,15 +54,20 @@ class Exits:
         if ended is None:
             return
         code, at_ns = ended
+
+        def news(now: Launch) -> bool:
+            # While we look, what an attempt made may be removed and made again under the same id.
+            return self._runc.exit_of(held.id) == ended and _is_news(now, held)
+
         if held.role is Role.AGENT:
             if (await self._histories.launch(held.pod)).agent is None:
                 return
             fact = Fact(held.pod, AgentLost(code), Zone.HOST, self._actor)
-            await self._histories.append(fact, allowed=lambda now: now.progress.live and not now.agent_lost)
         else:
             fact = Fact(held.pod, Exited(code, at_ns), Zone.HOST, self._actor, container=held.container)
-            await self._histories.append(fact, allowed=lambda now: _unknown(now, held.container))
-        self._told.add(held.id)
+        await self._histories.append(fact, allowed=news)
+        if self._runc.exit_of(held.id) == ended:
+            self._told.add(held.id)
 
     def forget(self, id_: str) -> None:
         """The container is gone; its id may come again."""
@@ -70,7 +75,10 @@ class Exits:
         self._runc.forget(id_)
 
 
-def _unknown(launch: Launch, container: str) -> bool:
-    if not container:
+def _is_news(launch: Launch, held: Held) -> bool:
+    """Whether the history does not know this container's end, and wants to."""
+    if held.role is Role.AGENT:
+        return launch.progress.live and not launch.agent_lost
+    if not held.container:
         return launch.index > 0 and launch.progress.exit is None
-    return container in launch.containers and launch.containers[container].progress.exit is None
+    return held.container in launch.containers and launch.containers[held.container].progress.exit is None
