@@ -16,7 +16,7 @@ What lies beyond the truth after a crash is overwritten: by the same bytes, sinc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from orchestrator.audit.checkpoint import Checkpoint
@@ -25,7 +25,7 @@ from orchestrator.audit.note import Note, Signature, SigningKey
 from orchestrator.audit.policy import Policy
 from orchestrator.audit.reader import CHECKPOINT, LogReader, evidence_name
 from orchestrator.audit.storage import Store
-from orchestrator.audit.tiles import ENTRIES, WIDTH, Tile, altered, encode_entries, width_at
+from orchestrator.audit.tiles import ENTRIES, WIDTH, Tile, altered, encode_entries
 from orchestrator.audit.tree import Edge
 from orchestrator.faults import Code, Permanent
 
@@ -47,6 +47,11 @@ class Log:
 
         self.signed = edge.size
         """Size of the newest checkpoint that was signed, published or not."""
+
+        self._lasting = {tile for tile, _ in self._partial_tiles()}
+        """Partial tiles that are durable. They are never written again: until it is synced, a file that replaces one
+        can be lost in a power cut, and the old one with it.
+        """
 
         self._filled: list[Tile] = []
         """Tiles that have become full since the last checkpoint was published: their partial forms can go."""
@@ -117,17 +122,22 @@ class Log:
         `time` (seconds since 1970) is stated by a timestamped signature beside the plain one: also a log without
         news says so.
         """
-        for tile, hashes in self._edge.partial():
-            self.store.write(tile.path, hashes)
-        if self._pending:
-            width = width_at(ENTRIES, self.size // WIDTH, self.size)
-            self.store.write(Tile(ENTRIES, self.size // WIDTH, width).path, encode_entries(self._pending))
+        partial = list(self._partial_tiles())
+        for tile, data in partial:
+            if tile not in self._lasting:
+                self.store.write(tile.path, data)
         self.store.flush()
+        self._lasting = {tile for tile, _ in partial}
         text = Checkpoint(self.origin, self.size, self._edge.root()).text()
         note = Note(text, (self._key.sign(text), self._key.cosign(text, time)))
         self.store.replace(NEXT, note.encode())
         self.signed = self.size
         return note
+
+    def _partial_tiles(self) -> Iterator[tuple[Tile, bytes]]:
+        yield from self._edge.partial()
+        if self._pending:
+            yield Tile(ENTRIES, self.size // WIDTH, len(self._pending)), encode_entries(self._pending)
 
     def publish(self, note: Note, cosignatures: Iterable[Signature] = ()) -> None:
         """Let everybody read the checkpoint `note`, the last one signed: step 4."""

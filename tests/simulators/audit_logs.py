@@ -6,10 +6,13 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from orchestrator.audit.entry import MAX_INLINE_BYTES, Entry, Message
 from orchestrator.audit.log import Log
 from orchestrator.audit.note import Note, SignatureType, SigningKey
 from orchestrator.audit.policy import Policy
 from orchestrator.audit.storage import Folder
+from orchestrator.bus import subjects
+from tests.simulators.history import History
 
 ORIGIN = "test.example/audit"
 TIME = 1_767_225_600
@@ -28,12 +31,22 @@ WITNESSES = tuple(signing_key(f"witness-{letter}.example/w") for letter in "abc"
 WITNESS_KEYS = tuple(witness.verifier(SignatureType.COSIGNATURE_V1) for witness in WITNESSES)
 
 
-def policy(threshold: int = 2) -> Policy:
-    """The log, three witnesses, and how many of them it takes."""
+def policy_text(threshold: int = 2, urls: Iterable[str] = ()) -> str:
+    """The log, three witnesses (at their addresses), and how many of them it takes."""
+    addresses = [*urls, "", "", ""]
     lines = [f"log {LOG_KEY.verifier()}"]
-    lines += [f"witness w{number} {key}" for number, key in enumerate(WITNESS_KEYS)]
+    lines += [f"witness w{number} {key} {addresses[number]}" for number, key in enumerate(WITNESS_KEYS)]
     lines += [f"group all-of-them {threshold} w0 w1 w2", "quorum all-of-them"] if threshold else ["quorum none"]
-    return Policy.parse("".join(f"{line}\n" for line in lines).encode())
+    return "".join(f"{line}\n" for line in lines)
+
+
+def policy(threshold: int = 2, urls: Iterable[str] = ()) -> Policy:
+    return Policy.parse(policy_text(threshold, urls).encode())
+
+
+def write_policy(path: Path, threshold: int = 2, urls: Iterable[str] = ()) -> Path:
+    path.write_text(policy_text(threshold, urls))
+    return path
 
 
 def entry(index: int) -> bytes:
@@ -55,4 +68,21 @@ def write(folder: Path, size: int) -> Log:
     """A log of that size."""
     log = Log.open_(Folder(folder), LOG_KEY)
     grow(log, size)
+    return log
+
+
+def messages(*histories: History) -> list[Message]:
+    """Their messages as a stream would hold them, one history after the other."""
+    stored = [(subjects.history(history.pod), raw) for history in histories for raw in history.raw]
+    return [Message(sequence, subject, raw) for sequence, (subject, raw) in enumerate(stored, 1)]
+
+
+def write_messages(folder: Path, found: Iterable[Message], cosigned: int = 3) -> Log:
+    """A log of these messages, as the writer would write it."""
+    log = Log.open_(Folder(folder), LOG_KEY)
+    for message in found:
+        if len(message.raw) > MAX_INLINE_BYTES:
+            log.keep(message.raw)
+        log.append(Entry.of(message).encode())
+    grow(log, log.size, cosigned=cosigned)
     return log
