@@ -15,33 +15,30 @@ import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from orchestrator.bus import connect, subjects
 from orchestrator.faults import Code, Fault, Permanent
-from orchestrator.lifecycle import Zone
+from orchestrator.lifecycle import TRANSITIONS, Zone
 from orchestrator.log import configure
 from schemas.places import INIT_DATA
 from workers.enclave import init_data as init_data_file
 from workers.enclave.attest import Attest
-from workers.enclave.boot_app import BootApp
-from workers.enclave.decrypt_image import DecryptImage
-from workers.enclave.deliver_config import DeliverConfig
 from workers.enclave.door import PROXY_URL, Pod, enroll, read_pod
 from workers.enclave.event_key import BusKey, EventKey
-from workers.enclave.image.registry import Registry
 from workers.enclave.init_data import InitData
 from workers.enclave.kbs.client import KbsClient
+from workers.enclave.late import LateContainers
 from workers.enclave.patience import answered
-from workers.enclave.policy_cache import LaunchPolicies
-from workers.enclave.seal_fs import SealFs
-from workers.enclave.sessions import Sessions
 from workers.enclave.tee.interface import Tee
 from workers.enclave.tee.secrets import harden
 from workers.enclave.tee.sim import SimulatedTee
-from workers.enclave.work import Works
 from workers.process import Identity, Step, Worker
+
+if TYPE_CHECKING:
+    from workers.enclave.containers import Containers
 
 _log = structlog.get_logger()
 
@@ -57,23 +54,24 @@ async def serve(pod: Pod, init_data: InitData, tee: Tee) -> None:
             got=f"init-data with {init_data.config_id.hex()}",
             advice="the host mounted another file than it measured",
         )
-    key, works = EventKey(), Works()
+    key = EventKey()
     kbs = KbsClient(init_data.kbs_url, init_data.kbs_ca, tee, PROXY_URL, init_data.text)
-    registry = Registry(ca_pem=init_data.registry_ca or None, proxy_url=PROXY_URL)
-    policies = LaunchPolicies(kbs, init_data.launch_policy, debug=me.attributes.debug)
-    sessions = Sessions(tee, policies)
-    steps: dict[str, Step] = {
-        "attest": Attest(tee, kbs, init_data, key),
-        "decrypt_image": DecryptImage(kbs, registry, init_data, works),
-        "seal_fs": SealFs(works),
-        "deliver_config": DeliverConfig(kbs, policies, sessions, works),
-        "boot_app": BootApp(sessions, works),
+
+    def make() -> Containers:
+        from workers.enclave.containers import containers  # noqa: PLC0415 - see `late`
+
+        return containers(tee, kbs, init_data, debug=me.attributes.debug)
+
+    late = LateContainers(make)
+    steps: dict[str, Step] = {"attest": late.wanted_after(Attest(tee, kbs, init_data, key))}
+    steps |= {
+        row.name: late.step(row.name) for row in TRANSITIONS if row.name not in steps and row.zone is Zone.ENCLAVE
     }
     identity = Identity(Zone.ENCLAVE, f"agent/{pod.id[:16]}", key.sign)
     # An agent waits for its host and its bus as long as its pod lives; the deadline of `attest` bounds that.
     credentials = await answered(partial(enroll, pod, BusKey()), math.inf)
     async with await connect(credentials, identity.actor, math.inf) as bus, asyncio.TaskGroup() as tasks:
-        tasks.create_task(sessions.serve())
+        tasks.create_task(late.run())
         tasks.create_task(Worker(bus, subjects.pod_consumer(pod.id), identity, steps).run())
 
 

@@ -1,0 +1,83 @@
+"""An agent that is not attested yet has not spent time on what only containers need."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from orchestrator.events import Command, FsSealed
+from orchestrator.faults import Code, Temporary
+from orchestrator.launch import Launch, new
+from workers.enclave.late import LateContainers
+
+SEALED = FsSealed(root_hash="00", files=1, bytes=1, store="store")
+COMMAND = Command("pod", "container", "seal_fs", 1, 1, 0)
+
+
+def test_nothing_of_images_stores_and_launch_policies_is_imported_before_attestation() -> None:
+    shown = "import sys, workers.enclave.agent; print(*sorted(sys.modules))"
+    modules = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True).stdout.split()
+    late = ("workers.enclave.image", "workers.enclave.rootfs", "workers.enclave.launch_policy", "workers.enclave.boot")
+    assert [name for name in modules if name.startswith(late)] == []
+
+
+class Made:
+    """What `make` gives, and when."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.serving = asyncio.Event()
+        self.sessions = self
+        self.steps = {"seal_fs": self.seal}
+
+    def __call__(self) -> Made:
+        self.times += 1
+        return self
+
+    async def serve(self) -> None:
+        self.serving.set()
+        await asyncio.Event().wait()
+
+    async def seal(self, command: Command, launch: Launch) -> FsSealed:
+        return SEALED
+
+
+async def test_containers_are_made_once_after_the_step_that_wants_them_has_succeeded() -> None:
+    made, away = Made(), [True]
+
+    async def attest(command: Command, launch: Launch) -> FsSealed:
+        if away:
+            away.pop()
+            raise Temporary(Code.ATTEST_KBS_AWAY, "not yet")
+        return SEALED
+
+    late = LateContainers(made)
+    running = asyncio.create_task(late.run())
+    step = late.wanted_after(attest)
+    with pytest.raises(Temporary):
+        await step(COMMAND, new("pod"))
+    await asyncio.sleep(0.01)
+    assert made.times == 0
+    await step(COMMAND, new("pod"))
+    await step(COMMAND, new("pod"))
+    async with asyncio.timeout(5):
+        await made.serving.wait()
+        assert await late.step("seal_fs")(COMMAND, new("pod")) is SEALED
+    assert made.times == 1
+    running.cancel()
+
+
+async def test_a_step_that_comes_too_early_waits_and_one_that_gives_up_takes_nothing_from_the_next() -> None:
+    made = Made()
+    late = LateContainers(made)
+    step = late.step("seal_fs")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await step(COMMAND, new("pod"))
+    running = asyncio.create_task(late.run())
+    async with asyncio.timeout(5):
+        assert await step(COMMAND, new("pod")) is SEALED
+    running.cancel()

@@ -1,0 +1,56 @@
+"""What only containers need is imported while nobody waits for it: when the pod has been attested, and containerd, told
+that the sandbox runs, prepares the first container.
+
+Zone: enclave. May import: `workers.process`, `orchestrator.{events,launch}`; `workers.enclave.containers` when it is
+wanted. An agent starts with 200 ms of imports, a third of which this takes from the way to `attested`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from orchestrator.events import Body, Command
+from orchestrator.launch import Launch
+from workers.process import Step
+
+if TYPE_CHECKING:
+    from workers.enclave.containers import Containers
+
+
+class LateContainers:
+    """Stands for the steps of containers from the start. Nothing works, and everything waits, until `run` runs."""
+
+    def __init__(self, make: Callable[[], Containers]) -> None:
+        """`make` imports and assembles; it is called once, in a thread. Build it in a running event loop."""
+        self._make = make
+        self._wanted = asyncio.Event()
+        self._made: asyncio.Future[Containers] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """Make them when they are wanted, then serve app enclaves until cancelled."""
+        await self._wanted.wait()
+        made = await asyncio.to_thread(self._make)
+        self._made.set_result(made)
+        await made.sessions.serve()
+
+    def wanted_after(self, step: Step) -> Step:
+        """`step`, and once it has succeeded the containers' are wanted."""
+
+        async def then_wanted(command: Command, launch: Launch) -> Body:
+            body = await step(command, launch)
+            self._wanted.set()
+            return body
+
+        return then_wanted
+
+    def step(self, name: str) -> Step:
+        """The step of that name; the first call waits for the import, where that is not done."""
+
+        async def late(command: Command, launch: Launch) -> Body:
+            self._wanted.set()
+            made = await asyncio.shield(self._made)
+            return await made.steps[name](command, launch)
+
+        return late
