@@ -16,18 +16,23 @@ VERB = "signal"
 
 
 async def serve_signals(bus: Bus, node: str, runc: Runc) -> None:
-    """Answer `req.host.<node>.signal`: a SignalRequest by a SignalReply, whose code is empty when it was sent."""
+    """Answer `req.host.<node>.signal`: a SignalRequest by a SignalReply, whose code is empty when it was sent.
+
+    NOT_FOUND: there is nothing (any more) to send it to; RUNTIME: runc refused; INPUT: that was no request.
+    """
 
     async def answer(raw: bytes) -> bytes:
         try:
             request = commands_pb2.SignalRequest.FromString(raw)
-            await runc.kill(request.runc_id, request.signal, everything=request.all)
         except DecodeError:
             return _reply(Code.INPUT.value, "the request is no SignalRequest")
+        # Only ids of our own become arguments of runc.
+        if runc.record(request.runc_id) is None:
+            return _reply(Code.NOT_FOUND.value, "there is no such container on this node")
+        try:
+            await runc.kill(request.runc_id, request.signal, everything=request.all)
         except Fault as fault:
             return _reply(fault.code.value, str(fault))
-        except (OSError, TimeoutError) as error:
-            return _reply(Code.RUNTIME.value, f"runc did not answer: {type(error).__name__}")
         return _reply("", "")
 
     await bus.serve(subjects.host_request(node, VERB), answer)
