@@ -26,4 +26,5 @@ class BootApp:
         told = messages.unpack(await session.channel.receive(), "booted")
         session.channel.close()
         self._works.drop(command.container)
+        self._sessions.forget(command.container, command.attempt)
         return AppBooted(nanoseconds=int(told["nanoseconds"]), process=int(told["process"]))

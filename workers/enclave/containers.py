@@ -39,7 +39,7 @@ def containers(tee: Tee, kbs: KbsClient, init_data: InitData, *, debug: bool) ->
     works = Works()
     registry = Registry(ca_pem=init_data.registry_ca or None, proxy_url=PROXY_URL)
     policies = LaunchPolicies(kbs, init_data.launch_policy, debug=debug)
-    sessions = Sessions(tee, policies)
+    sessions = Sessions(tee, policies, works)
     steps: dict[str, Step] = {
         "decrypt_image": DecryptImage(kbs, registry, init_data, works),
         "seal_fs": SealFs(works),

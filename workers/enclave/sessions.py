@@ -3,7 +3,8 @@
 Zone: enclave. May import: `workers.enclave`, `orchestrator.faults`.
 
 Anything in the pod's network may connect; only an enclave whose measurement the owner's launch policy lists gets past
-the local attestation, and each (container, attempt) is answered once.
+the local attestation, and is then answered for a container that this agent has sealed, once. The host may have started
+it for another pod's.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from workers.enclave import messages
 from workers.enclave.policy_cache import LaunchPolicies
 from workers.enclave.tee.channel import SecureChannel, accept
 from workers.enclave.tee.interface import Tee
+from workers.enclave.work import Works
 
 HANDSHAKE_SECONDS: Final = 20.0
 _log = structlog.get_logger()
@@ -38,9 +40,10 @@ class Session:
 class Sessions:
     """Listens for boot inits and hands each to the step that waits for it."""
 
-    def __init__(self, tee: Tee, policies: LaunchPolicies) -> None:
+    def __init__(self, tee: Tee, policies: LaunchPolicies, works: Works) -> None:
         self._tee = tee
         self._policies = policies
+        self._works = works
         self._waiting: dict[tuple[str, int], asyncio.Future[Session]] = {}
         self._open: set[asyncio.StreamWriter] = set()
 
@@ -75,9 +78,9 @@ class Sessions:
                 channel = await accept(reader, writer, self._tee, self._policies.judge)
                 hello = messages.unpack(await channel.receive(), "hello")
             container, attempt = str(hello.get("container")), hello.get("attempt")
-            waiting = self._future(container, attempt if isinstance(attempt, int) else 0)
-            if waiting.done():
-                await channel.send(messages.pack("refused", code="E-CONFIG-005", message="this container was served"))
+            waiting = self._due(container, attempt if isinstance(attempt, int) else 0)
+            if waiting is None:
+                await channel.send(_refusal(container))
                 return
             waiting.set_result(Session(channel.peer, channel))
             await _until_closed(reader)
@@ -94,11 +97,30 @@ class Sessions:
             with suppress(OSError):
                 await writer.wait_closed()
 
+    def _due(self, container: str, attempt: int) -> asyncio.Future[Session] | None:
+        """What waits for that container's enclave, or will; None when there is nothing for it here."""
+        work = self._works.get(container)
+        if work is None or work.sealed is None:
+            return None
+        waiting = self._future(container, attempt)
+        return None if waiting.done() else waiting
+
     def _fail_waiting(self, fault: Permanent) -> None:
         """An enclave that may not be served did not get to say which container it is; the only one awaited, if one."""
         unserved = [future for future in self._waiting.values() if not future.done()]
         if len(unserved) == 1:
             unserved[0].set_exception(fault)
+
+
+def _refusal(container: str) -> bytes:
+    return messages.pack(
+        "refused",
+        code=Code.CONFIG_USED.value,
+        message="the pod's agent has nothing for this container",
+        expected="a container that this agent has sealed and not served yet",
+        got=container[:128],
+        advice="create the container again; an enclave is for one container of one pod",
+    )
 
 
 async def _until_closed(reader: asyncio.StreamReader) -> None:
