@@ -42,6 +42,9 @@ TICK: Final = 0.1
 AGAIN_NS: Final = 1_000_000_000
 """Until the next look at a launch for which something did not work."""
 
+_HOPELESS: Final = frozenset({Code.BUS_HISTORY, Code.INPUT})
+"""A history that is broken, or that names a node that no subject can have: looking again shows the same."""
+
 PATIENCE: Final = 5.0
 """Seconds that one launch's give-up may hold up the others."""
 
@@ -150,7 +153,7 @@ class Dispatcher:
         try:
             await work
         except Fault as fault:
-            if isinstance(fault, Permanent) and fault.code is not Code.BUS_FULL:
+            if fault.code in _HOPELESS and isinstance(fault, Permanent):
                 await _log.aerror("launch left alone", pod=pod, code=fault.code, diagnosis=fault.diagnostics())
                 self._forget(pod)
                 return True

@@ -99,7 +99,8 @@ class Worker:
         return self._turns.setdefault(pod, asyncio.Lock())
 
     async def _execute(self, command: Command) -> None:
-        launch = await self._histories.launch(command.pod)
+        # What was awaited then and is not in a launch as of then or later never will be again: no need to look closer.
+        launch = await self._histories.launch(command.pod, at_least=command.sequence)
         if not _is_awaited(launch, command):
             return
         body = await self._attempt(command, launch)

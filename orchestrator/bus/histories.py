@@ -60,9 +60,15 @@ class Histories:
         self._launches: OrderedDict[str, Launch] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def launch(self, pod: str) -> Launch:
-        """The launch as of now. Raises Temporary(BUS_AWAY), Permanent(BUS_HISTORY) for a broken chain."""
+    async def launch(self, pod: str, at_least: int | None = None) -> Launch:
+        """The launch as of now; with `at_least`, as of that stream sequence or later, which may need no reading.
+
+        Raises Temporary(BUS_AWAY), Permanent(BUS_HISTORY) for a broken chain.
+        """
         async with self._lock(pod):
+            known = self._launches.get(pod)
+            if known is not None and at_least is not None and known.sequence >= at_least:
+                return known
             return (await self._catch_up(pod))[0]
 
     def forget(self, pod: str) -> None:

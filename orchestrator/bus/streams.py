@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import structlog
 from nats.js import api
 from nats.js.errors import BadRequestError, NotFoundError
 
@@ -57,25 +58,41 @@ STREAMS: Final = (
             f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{subjects.COMMANDS}.>",
             f"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.{subjects.COMMANDS}.>",
         ],
+        retention=api.RetentionPolicy.LIMITS,
         storage=api.StorageType.FILE,
+        discard=api.DiscardPolicy.OLD,
         max_bytes=256 << 20,
     ),
 )
 
 _NAME_IN_USE: Final = 10058
+_MATTERS: Final = ("retention", "storage", "discard", "max_age", "max_msgs", "deny_delete", "deny_purge", "sealed")
+"""What makes a stream lose or alter messages, or take none. Sizes are the operator's to choose."""
+
+_log = structlog.get_logger()
 
 
 async def ensure_streams(bus: Bus) -> None:
-    """Create what is missing; a stream that exists is left as it is, whatever its configuration.
+    """Create what is missing. A stream that exists is left as it is; where it could lose messages, that is logged.
 
     Needs no right to create where nothing is missing. Raises Temporary(BUS_AWAY).
     """
     for config in STREAMS:
         with told_as_faults(f"the stream {config.name} is missing and could not be made"):
             try:
-                await bus.stream.stream_info(str(config.name))
+                found = (await bus.stream.stream_info(str(config.name))).config
             except NotFoundError:
                 await _create(bus, config)
+            else:
+                await _compare(config, found)
+
+
+async def _compare(wanted: api.StreamConfig, found: api.StreamConfig) -> None:
+    for member in _MATTERS:
+        # What a configuration leaves unsaid, the server says as false, 0 or -1.
+        ours, theirs = (getattr(config, member) or 0 for config in (wanted, found))
+        if ours != (0 if theirs == -1 else theirs):
+            await _log.awarning("stream differs", stream=wanted.name, member=member, expected=ours, got=theirs)
 
 
 async def _create(bus: Bus, config: api.StreamConfig) -> None:

@@ -300,6 +300,21 @@ async def test_a_queue_that_is_full_leaves_the_fact_for_later(bus: Bus) -> None:
         await until(lambda: queued(bus, subjects.host_command(NODE, "create_sandbox", POD)))
 
 
+async def test_a_cancelled_dispatcher_ends_at_once_whatever_it_waits_for(server: NatsServer) -> None:
+    """Before Python 3.12 a cancellation that comes together with an answer is forgotten by `asyncio.wait_for`."""
+    async with await server.connect() as bus, await server.connect("node") as other:
+        pods = [Containerd(other, f"{n:064x}") for n in range(40)]
+        async with at_work(ToyNode(other).run):
+            for number, pod in enumerate(pods):
+                await pod.run_pod()
+                running = asyncio.create_task(Dispatcher(bus, "o").run())
+                await asyncio.sleep(0.002 * number)
+                running.cancel()
+                async with asyncio.timeout(5):
+                    with suppress(asyncio.CancelledError):
+                        await running
+
+
 # --- what others may write ------------------------------------------------------------------------------------------
 
 

@@ -294,6 +294,18 @@ async def test_the_memory_of_launches_is_bounded_and_what_is_forgotten_is_read_a
     assert launch.index == 2
 
 
+async def test_a_launch_that_is_remembered_as_late_as_asked_for_is_not_read(bus: Bus) -> None:
+    here, there = Histories(bus), Histories(bus)
+    told = await here.append(fact())
+    assert told is not None
+    await there.append(fact("later"))
+    asked = bus.client.stats["out_msgs"]
+    assert (await here.launch(POD, at_least=told.sequence)).index == 1
+    assert bus.client.stats["out_msgs"] == asked
+    assert (await here.launch(POD, at_least=told.sequence + 1)).index == 2
+    assert (await Histories(bus).launch(POD, at_least=0)).index == 2
+
+
 async def test_locks_of_pods_that_nobody_touches_are_not_kept(bus: Bus) -> None:
     histories = Histories(bus)
     for number in range(20):

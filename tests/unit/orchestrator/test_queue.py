@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from nats.js.errors import NotFoundError
+from structlog.testing import capture_logs
 
 from orchestrator.bus import Bus, Delivery, WorkQueue, ensure_streams, subjects
 from orchestrator.bus.queue import MAX_DELIVERIES
@@ -164,6 +165,17 @@ async def test_streams_that_exist_are_left_as_they_are(bus: Bus) -> None:
     await bus.stream.add_stream(STREAMS[1].evolve(max_bytes=777_777))
     await asyncio.gather(*(ensure_streams(bus) for _ in range(5)))
     assert (await bus.stream.stream_info(subjects.COMMANDS)).config.max_bytes == 777_777
+
+
+async def test_streams_as_they_were_made_differ_in_nothing_and_a_leaky_one_is_told(bus: Bus) -> None:
+    with capture_logs() as logs:
+        await ensure_streams(bus)
+    assert logs == []
+    await bus.stream.delete_stream(subjects.EVENTS)
+    await bus.stream.add_stream(STREAMS[0].evolve(deny_purge=False, max_msgs=10))
+    with capture_logs() as logs:
+        await ensure_streams(bus)
+    assert {(entry["stream"], entry["member"]) for entry in logs} == {("EV", "deny_purge"), ("EV", "max_msgs")}
 
 
 async def test_streams_are_made_once_by_many_at_the_same_time(server: NatsServer, bus: Bus) -> None:
