@@ -27,7 +27,7 @@ class CreateSandbox:
         netns = network_namespace(bundle)
         status, pid = await self._runc.state(command.pod)
         if status != "running":
-            if status != "absent":
+            if status != "absent" or self._runc.traces(command.pod):
                 await self._runc.discard(command.pod)
             held = Held(command.pod, command.pod, "", Role.PAUSE, command.attempt)
             pid = await self._runc.create(held, bundle, Streams())
@@ -40,7 +40,9 @@ def network_namespace(bundle: Path) -> str:
     try:
         document = json.loads((bundle / "config.json").read_text())
         namespaces = document["linux"]["namespaces"]
-    except (OSError, ValueError, KeyError) as error:
+        networks = [namespace.get("path", "") for namespace in namespaces if namespace.get("type") == "network"]
+        path = "".join(networks[:1])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Permanent(
             Code.SANDBOX_NOT_CREATED,
             "the sandbox's bundle cannot be read",
@@ -48,13 +50,12 @@ def network_namespace(bundle: Path) -> str:
             got=type(error).__name__,
             advice="the bundle is containerd's; see its log for this sandbox",
         ) from error
-    path = next((n.get("path", "") for n in namespaces if n.get("type") == "network"), "")
     if not path:
         raise Permanent(
             Code.SANDBOX_HOST_NETWORK,
             "the pod shares the node's network",
             expected="a network namespace of the pod's own",
-            got="hostNetwork" if not any(n.get("type") == "network" for n in namespaces) else "one without a path",
+            got="one without a path" if networks else "hostNetwork",
             advice="remove hostNetwork from the pod: its agent listens on the pod's loopback",
         )
-    return str(path)
+    return path

@@ -52,7 +52,7 @@ class LaunchAgent:
         status, pid = await self._runc.state(id_)
         record = self._runc.record(id_)
         if not (status == "running" and record is not None and record.attempt == command.attempt):
-            if status != "absent" or record is not None:
+            if status != "absent" or self._runc.traces(id_):
                 await self._runc.discard(id_)
             self._gate.expect_agent(pod)
             directory = self._prepare_directory(pod)

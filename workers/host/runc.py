@@ -159,15 +159,19 @@ class Runc:
     async def discard(self, id_: str) -> bool:
         """Remove a container that nobody is to hear of: a half-made one, or an attempt's that is made again."""
         # The record first: without it the exit that follows is nobody's.
-        (self._held / f"{id_}.json").unlink(missing_ok=True)
+        self._files(id_)[0].unlink(missing_ok=True)
         was = await self.delete(id_)
         self.forget(id_)
         return was
 
     def forget(self, id_: str) -> None:
         """Remove our record and the exit status of a container that is gone and whose exit was told."""
-        for path in (self._held / f"{id_}.json", self._conmon_file(id_), self._exits / id_):
+        for path in self._files(id_):
             path.unlink(missing_ok=True)
+
+    def traces(self, id_: str) -> bool:
+        """Whether anything of that id is left or being made: without any, it can be made at once."""
+        return any(path.exists() for path in (*self._files(id_), self._directory(id_)))
 
     def held(self) -> list[Held]:
         """Every container of ours, alive or ended and not yet forgotten."""
@@ -215,6 +219,9 @@ class Runc:
             got="its conmon is at it",
             advice="see what its runc waits for",
         )
+
+    def _files(self, id_: str) -> tuple[Path, Path, Path]:
+        return self._held / f"{id_}.json", self._conmon_file(id_), self._exits / id_
 
     def _directory(self, id_: str) -> Path:
         return self._root / id_

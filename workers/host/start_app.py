@@ -40,7 +40,7 @@ class StartApp:
         record = self._runc.record(command.container)
         if status == "running" and record is not None and record.attempt == command.attempt:
             return AppStarted(command.container, pid, measurement)
-        if status != "absent" or record is not None:
+        if status != "absent" or self._runc.traces(command.container):
             await self._runc.discard(command.container)
         directory = self._node.pod_dir(command.pod) / "apps" / command.container
         proposed = read_proposal(Path(container.requested.bundle))
