@@ -5,6 +5,7 @@ Zone: host. It shows digests, evidence and diagnoses; no key or plaintext is in 
 
 - `index`: a row for every launch, folded from the stream and kept up to date; `query`, `tally`: what one asks of it.
 - `site`: what every page needs. `pages/`: one module a page, one template each in `templates/`.
+- `ledger`: the audit log, read where it lies.
 - `timeline`: the geometry of the drawings; the templates turn it into SVG. `wording`: numbers and times as text.
 - `live`: news to browsers, as server-sent events.
 - `sessions`, `gate`, `oidc`: who may enter. `headers`: what browsers are told not to do.

@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from orchestrator.console.gate import Gate
 from orchestrator.console.headers import SecurityHeaders
-from orchestrator.console.pages import doors, guide, launch, launches, listening, nodes, policies, replay
+from orchestrator.console.pages import audit, doors, guide, launch, launches, listening, nodes, policies, replay
 from orchestrator.console.roles import Identity, Role
 from orchestrator.console.site import FOLDER, Site
 from orchestrator.faults import Fault, Temporary
@@ -65,6 +65,11 @@ PAGES: Final = (
     Page("/launches", launches.show),
     Page("/launches/{pod}", launch.show),
     Page("/launches/{pod}/replay", replay.show),
+    Page("/launches/{pod}/proof", audit.download_launch),
+    Page("/audit", audit.show),
+    Page("/audit/{index}", audit.show_entry),
+    Page("/audit/{index}/leaf", audit.download_entry),
+    Page("/audit/{index}/proof", audit.download_proof),
     Page("/nodes", nodes.show),
     Page("/policies", policies.show),
     Page("/help", guide.show),

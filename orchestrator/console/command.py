@@ -11,10 +11,12 @@ from typing import Final
 
 import click
 
-from orchestrator import log
+from orchestrator import log as logging
 from orchestrator.bus import connect
 from orchestrator.bus.settings import BusSettings
-from orchestrator.cli.subcommand import Subcommand, reads_the_bus, settings_path
+from orchestrator.cli.audit.places import LOG, POLICY, reads_the_log
+from orchestrator.cli.subcommand import Subcommand, settings_path
+from orchestrator.console.ledger import Ledger
 from orchestrator.console.oidc import Provider
 from orchestrator.console.serve import Console, Settings
 from orchestrator.faults import Code, Permanent
@@ -23,7 +25,7 @@ ADDRESS: Final = "127.0.0.1:8640"
 
 
 @click.command(cls=Subcommand)
-@reads_the_bus
+@reads_the_log
 @click.option("--listen", default=ADDRESS, show_default=True, metavar="HOST:PORT", help="Port 0 takes any.")
 @click.option(
     "--token-file",
@@ -41,6 +43,8 @@ ADDRESS: Final = "127.0.0.1:8640"
     "--oidc-reader", "oidc_readers", multiple=True, metavar="NAME", help="A group or e-mail address that may read; *."
 )
 def console(
+    log: Path | None,
+    policy: Path | None,
     config: Path | None,
     stack: str | None,
     listen: str,
@@ -73,8 +77,9 @@ def console(
         provider = Provider(
             oidc_issuer, oidc_client, f"{url}/login/oidc/callback", frozenset(oidc_readers), secret, oidc_ca
         )
-    settings = Settings(listen, token_file, url.rstrip("/"), tls_certificate, tls_key, provider)
-    log.configure("console")
+    ledger = Ledger(log or where.parent / LOG, policy or where.parent / POLICY)
+    settings = Settings(listen, token_file, url.rstrip("/"), tls_certificate, tls_key, provider, ledger)
+    logging.configure("console")
     asyncio.run(_run(BusSettings.load(where), settings))
 
 

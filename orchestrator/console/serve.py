@@ -23,6 +23,7 @@ from orchestrator.bus import Bus, Histories
 from orchestrator.bus.tail import tail
 from orchestrator.console.app import make
 from orchestrator.console.index import Index
+from orchestrator.console.ledger import Ledger
 from orchestrator.console.live import News
 from orchestrator.console.oidc import OidcLogin, Provider
 from orchestrator.console.sessions import Seal, Sessions, Token
@@ -39,7 +40,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where to listen, who may enter. `address` is `HOST:PORT`; port 0 takes any.
+    """Where to listen, who may enter, where the audit log lies. `address` is `HOST:PORT`; port 0 takes any.
 
     `url` is how browsers call it, if not by that address; `certificate` and `key` are PEM files for TLS.
     """
@@ -50,6 +51,7 @@ class Settings:
     certificate: str = ""
     key: str = ""
     provider: Provider | None = None
+    ledger: Ledger | None = None
 
     @property
     def host(self) -> str:
@@ -101,6 +103,7 @@ class Console:
             connected=lambda: bus.client.is_connected,
             secure=self.url.startswith("https:"),
             oidc=OidcLogin(provider, Seal(token.derive("oidc"))) if provider else None,
+            ledger=settings.ledger,
         )
         hosts = tuple(dict.fromkeys(("127.0.0.1", "localhost", host, outside.hostname or host)))
         self._server = uvicorn.Server(

@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse
 from orchestrator.bus import Histories
 from orchestrator.console import wording
 from orchestrator.console.index import Index
+from orchestrator.console.ledger import Ledger
 from orchestrator.console.live import News
 from orchestrator.console.oidc import OidcLogin
 from orchestrator.console.roles import NOBODY, Identity
@@ -25,7 +26,13 @@ from orchestrator.console.sessions import Sessions, Token
 from orchestrator.lifecycle import LAUNCH_STATES
 
 FOLDER: Final = Path(__file__).parent
-PAGES: Final = (("/launches", "Launches"), ("/nodes", "Nodes"), ("/policies", "Policies"), ("/help", "Help"))
+PAGES: Final = (
+    ("/launches", "Launches"),
+    ("/audit", "Audit"),
+    ("/nodes", "Nodes"),
+    ("/policies", "Policies"),
+    ("/help", "Help"),
+)
 """The main navigation, in order."""
 
 
@@ -41,6 +48,7 @@ class Site:
     connected: Callable[[], bool]
     secure: bool
     oidc: OidcLogin | None = None
+    ledger: Ledger | None = None
 
     @classmethod
     def of(cls, request: Request) -> Site:

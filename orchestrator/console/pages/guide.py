@@ -16,8 +16,8 @@ from orchestrator.lifecycle import TRANSITIONS
 KEYS: Final = (
     ("j", "next row of a list"),
     ("k", "row before"),
-    ("l", "open the row; on a replay, the next message"),
-    ("h", "back to where this page belongs; on a replay, the message before"),
+    ("l", "open the row; without one, the next page, message or entry"),
+    ("h", "the page, message or entry before; where there is none, or from a row, back up"),
     ("/", "to the search field"),
     ("?", "this page"),
 )

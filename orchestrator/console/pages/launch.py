@@ -5,7 +5,9 @@ Zone: host. May import: `starlette`, `orchestrator`, `orchestrator.console`.
 
 from __future__ import annotations
 
+import asyncio
 import time
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -34,8 +36,36 @@ async def show(request: Request) -> Response:
         broken=believed.broken,
         timeline=timeline(story.steps, time.time_ns()),
         verified=_verified(believed),
+        logged=await _logged(site, [message.sequence for message in believed.history]),
         related=site.index.related(row) if row else (),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """How many of the launch's messages the audit log holds, by which checkpoint."""
+
+    count: int
+    origin: str
+    size: int
+
+
+async def _logged(site: Site, sequences: list[int]) -> Logged | None:
+    """None where there is no log, or none that is believed; the page about the log says why."""
+    ledger = site.ledger
+    if ledger is None:
+        return None
+
+    def look() -> Logged:
+        opened = ledger.open_()
+        last = opened.last_sequence()
+        count = sum(sequence <= last for sequence in sequences)
+        return Logged(count, opened.accepted.checkpoint.origin, opened.size)
+
+    try:
+        return await asyncio.to_thread(look)
+    except Permanent:
+        return None
 
 
 def _verified(believed: Believed) -> Verified | Diagnosis:

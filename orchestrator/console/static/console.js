@@ -98,8 +98,8 @@ if (slider) {
 const KEYS = {
   j: () => step(1),
   k: () => step(-1),
-  l: () => (slider ? follow("[rel=next]") : document.activeElement.closest("[data-row]")?.querySelector("a")?.click()),
-  h: () => follow(slider ? ".stepper [rel=prev]" : "[rel=up]"),
+  l: () => (row() ? row().querySelector("a").click() : follow("[rel=next]")),
+  h: () => follow(document.querySelector("[rel=prev]") && !row() ? "[rel=prev]" : "[rel=up]"),
   "/": () => document.querySelector("[data-search]")?.focus(),
   "?": () => location.assign("/help"),
 };
@@ -108,9 +108,13 @@ function follow(selector) {
   document.querySelector(selector)?.click();
 }
 
+function row() {
+  return document.activeElement.closest("[data-row]");
+}
+
 function step(by) {
   const rows = [...document.querySelectorAll("[data-row]")];
-  const now = rows.indexOf(document.activeElement.closest("[data-row]"));
+  const now = rows.indexOf(row());
   const next = rows[now < 0 ? (by > 0 ? 0 : rows.length - 1) : Math.min(Math.max(now + by, 0), rows.length - 1)];
   next?.querySelector("a")?.focus();
 }
