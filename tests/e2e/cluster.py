@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -150,5 +151,7 @@ class Cluster:
         found += [str(path) for path in (*(run / "held").glob(f"{pod}*"), *(run / "exits").glob(f"{pod}*"))]
         found += [str(path) for path in (run / "runc").glob(f"{pod}*")]
         found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if pod in line]
-        found += [str(path) for path in Path("/sys/fs/cgroup").rglob(f"*{pod}*")]
+        # Not by rglob, which stumbles over what another stack's pods take away meanwhile.
+        cgroups = (Path(top, name) for top, names, _ in os.walk("/sys/fs/cgroup") for name in names)
+        found += [str(path) for path in cgroups if pod in path.name]
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -53,9 +54,9 @@ def taken(cluster: Cluster) -> Inventory:
         "network devices": len(traces.devices()),
         "network namespaces": _entries(layout.run / "containerd", "*.cri/netns/*"),
         "pod addresses": _entries(layout.root / "containerd/addresses", "*/*"),
-        "files of containers": sum(_entries(layout.run / folder, "**/*") for folder in CONTAINER_FOLDERS),
-        "sealed stores": _entries(layout.root / "state/stores", "**/*"),
-        "snapshots": _entries(layout.root / "snapshots", "**/*"),
+        "files of containers": sum(_below(layout.run / folder) for folder in CONTAINER_FOLDERS),
+        "sealed stores": _below(layout.root / "state/stores"),
+        "snapshots": _below(layout.root / "snapshots"),
         "enclaves": len(asyncio.run(SimulatedLibOS(layout.cpu_control, layout.cpu).status()).enclaves),
         **asyncio.run(_of_the_bus(cluster)),
     }
@@ -85,6 +86,11 @@ async def _of_the_bus(cluster: Cluster) -> dict[str, int]:
         "consumers of commands": commands.consumer_count,
         "consumers of histories": events.consumer_count,
     }
+
+
+def _below(folder: Path) -> int:
+    """Files and folders at any depth; what goes away meanwhile is not counted."""
+    return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
 
 
 def _entries(folder: Path, pattern: str) -> int:
