@@ -37,6 +37,10 @@ def _said(*words: str) -> Sign:
     return lambda _, failure: any(word in failure.diagnosis.message for word in words)
 
 
+def _either(*signs: Sign) -> Sign:
+    return lambda launch, failure: any(sign(launch, failure) for sign in signs)
+
+
 def _in_zone(zone: Zone) -> Sign:
     return lambda _, failure: failure.transition in BY_NAME and BY_NAME[failure.transition].zone is zone
 
@@ -71,7 +75,7 @@ _CAUSES: Final[dict[Code, tuple[tuple[str, str, Sign | None], ...]]] = {
     ),
     Code.AGENT_MEASUREMENT: (
         ("the bundle on the node is not the released one", "bundle digest here against the release's", None),
-        ("the bundle's file was altered", "checksum of the bundle's file on the node", None),
+        ("the bundle's file was altered", "checksum of the bundle's file on the node", _got("changed after")),
     ),
     Code.AGENT_INIT_DATA: (
         (
@@ -100,7 +104,11 @@ _CAUSES: Final[dict[Code, tuple[tuple[str, str, Sign | None], ...]]] = {
     ),
     Code.ATTEST_TOKEN: (
         ("node and broker disagree about the time", "clocks of both", _got("exp", "iat", "nbf", "expired", "clock")),
-        ("the token's signer is not under the owner's authority", "kbs_ca against the broker's token signer", None),
+        (
+            "the token's signer is not under the owner's authority",
+            "kbs_ca against the broker's token signer",
+            _got("signature"),
+        ),
     ),
     Code.ATTEST_PROTOCOL: (
         ("the broker is an older Trustee", "its release: 0.14 or later speaks 0.4.0", _said("another version")),
@@ -108,6 +116,7 @@ _CAUSES: Final[dict[Code, tuple[tuple[str, str, Sign | None], ...]]] = {
     ),
     Code.ATTEST_QUOTE: (
         ("the simulated CPU was restarted after the enclave began", "create the pod again", _said("no simulated")),
+        ("the broker does not trust the root of this platform", "the broker's anchors", _got("root key", "chain")),
         ("the quote provider of the node is not set up", "the node's quote configuration and log", None),
         ("the enclave was not started from its bundle's own mount", "how the container was made", _said("refuses")),
     ),
@@ -201,7 +210,11 @@ _CAUSES: Final[dict[Code, tuple[tuple[str, str, Sign | None], ...]]] = {
         ("the agent was replaced since it sealed the store", "whether the agent ended before", _agent_was_lost),
     ),
     Code.BOOT_STORE: (
-        ("the node's disk altered the sealed store", "the kernel's log; mistrust the disk", _said("altered")),
+        (
+            "the node's disk altered the sealed store",
+            "the kernel's log; mistrust the disk",
+            _either(_said("altered"), _got("input/output error")),
+        ),
         ("the kernel lacks FUSE, EROFS or overlayfs", "modprobe on the node", _said("mounted", "FUSE", "mount")),
     ),
     Code.BOOT_PROCESS: (

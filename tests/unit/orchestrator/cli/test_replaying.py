@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from deploy.cli import enclave_cc
 from orchestrator.replay import bundle
 from tests.simulators.stored import store
-from tests.unit.orchestrator.cli.conftest import BOOTED, BROKEN, FORGED, REFUSED, Terminal, booted
+from tests.unit.orchestrator.cli.conftest import BOOTED, BROKEN, FORGED, REFUSED, Shown, booted
+from tests.unit.orchestrator.cli.conftest import Terminal as Processes
 
 AGAIN = "a4" * 32
+
+
+class Terminal:
+    """The program in this process: what `test_commands` starts as one, where that is not the question."""
+
+    def __init__(self, processes: Processes) -> None:
+        self.server = processes.server
+        self._config = processes.config
+
+    async def run(self, *arguments: str, **environment: str) -> Shown:
+        environment = {"ENCLAVE_CC_CONFIG": str(self._config), **environment}
+        shown = await asyncio.to_thread(CliRunner().invoke, enclave_cc, arguments, env=environment)
+        return Shown(shown.exit_code, shown.stdout, shown.stderr)
+
+
+@pytest.fixture
+def terminal(terminal: Processes) -> Terminal:
+    return Terminal(terminal)
 
 
 @pytest.fixture
@@ -36,7 +58,8 @@ async def test_describe_says_verdict_check_and_next_action(terminal: Terminal) -
     assert "expected  success" in lines
     assert "got       something else" in lines
     assert "next      look at the worker's log" in lines
-    assert "signed by the launch's event key" in lines[-1]
+    assert lines[-1].startswith("told by   host-worker/node-a in fact 7, 2026-01-01T00:00:00.070000")
+    assert lines[-1].endswith("the host's word")
 
 
 async def test_describe_goes_back_to_a_moment(terminal: Terminal) -> None:
