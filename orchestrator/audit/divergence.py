@@ -93,16 +93,18 @@ class Comparison:
 
     def differences(self) -> list[Difference]:
         """What differs, in order of the stream. Messages after the newest logged one are merely not logged yet."""
-        inserted = {sequence: digest for sequence, digest in self.met.items() if sequence <= self.newest_logged}
-        now = {digest: sequence for sequence, digest in inserted.items()}
+        now = {digest: sequence for sequence, digest in self.met.items()}
         now |= {is_: sequence for sequence, (_, _, is_) in self.edited.items()}
         was = {digest for _, digest in self.logged.values()} | {digest for _, digest, _ in self.edited.values()}
         found = [_gone(sequence, index, digest, now) for sequence, (index, digest) in self.logged.items()]
-        found += [_altered(sequence, index, digest, is_, now) for sequence, (index, digest, is_) in self.edited.items()]
+        for sequence, (index, digest, is_) in self.edited.items():
+            found.append(_altered(sequence, index, digest, is_, now))
+            if digest in now and is_ not in was:  # the logged one was moved to make room for it
+                found.append(_inserted(sequence))
         found += [
-            Difference(Kind.INSERTED, sequence, None, "a message that was never logged")
-            for sequence, digest in inserted.items()
-            if digest not in was
+            _inserted(sequence)
+            for sequence, digest in self.met.items()
+            if sequence <= self.newest_logged and digest not in was
         ]
         return sorted(found, key=lambda difference: difference.sequence)
 
@@ -110,6 +112,10 @@ class Comparison:
 def _placed(digest: bytes, subject: str) -> bytes:
     """What a message is: its bytes, on its subject."""
     return hashlib.sha256(subject.encode() + b"\0" + digest).digest()
+
+
+def _inserted(sequence: int) -> Difference:
+    return Difference(Kind.INSERTED, sequence, None, "a message that was never logged")
 
 
 def _gone(sequence: int, index: int, digest: bytes, now: dict[bytes, int]) -> Difference:

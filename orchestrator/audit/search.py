@@ -63,7 +63,9 @@ class Query:
     def matches(self, entry: Entry) -> bool:
         """Whether the entry is one of those asked for."""
         at = entry.at.rstrip("Z")
-        if (self.since and at < self.since) or (self.until and at[: len(self.until)] > self.until):
+        if (self.since or self.until) and not at:  # what is no fact has no time
+            return False
+        if at < self.since or (self.until and at[: len(self.until)] > self.until):
             return False
         return all(_has(entry, name, values) for name, values in self.where.items())
 
