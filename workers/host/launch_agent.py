@@ -5,6 +5,7 @@ Zone: host. May import: `workers.host`, `orchestrator.{bus,events,faults,launch}
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import shutil
@@ -55,9 +56,8 @@ class LaunchAgent:
             if status != "absent" or self._runc.traces(id_):
                 await self._runc.discard(id_)
             self._gate.expect_agent(pod)
-            directory = self._prepare_directory(pod)
             init_data = self._init_data(launch)
-            (directory / "init-data.toml").write_bytes(init_data)
+            directory = await asyncio.to_thread(self._prepare_directory, pod, init_data)
             mounts = [
                 spec.Mount(directory / "pod.json", POD_FILE),
                 spec.Mount(directory / "init-data.toml", INIT_DATA),
@@ -87,7 +87,7 @@ class LaunchAgent:
             measurement=bundle.expected_measurement.hex(),
         )
 
-    def _prepare_directory(self, pod: str) -> Path:
+    def _prepare_directory(self, pod: str, init_data: bytes) -> Path:
         directory = self._node.pod_dir(pod) / "agent"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = self._node.store_dir(pod)
@@ -95,6 +95,7 @@ class LaunchAgent:
         store.mkdir(mode=0o700, parents=True)
         document = {"pod": pod, "node": self._node.name, "bus_ca": self._node.bus_ca.read_text()}
         (directory / "pod.json").write_text(json.dumps(document))
+        (directory / "init-data.toml").write_bytes(init_data)
         return directory
 
     def _init_data(self, launch: Launch) -> bytes:

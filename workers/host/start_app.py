@@ -14,12 +14,13 @@ from typing import Any
 
 from orchestrator.events import AppStarted, Command
 from orchestrator.faults import Code, Permanent
-from orchestrator.launch import Container, Launch
+from orchestrator.launch import Launch
 from schemas.places import CONTAINER_FILE, STORE, offered_at
 from workers.host import spec
 from workers.host.conmon import Streams
 from workers.host.libos.backend import LibOS
 from workers.host.node import Node
+from workers.host.pinned_store import pinned
 from workers.host.runc import Held, Role, Runc
 
 
@@ -46,23 +47,22 @@ class StartApp:
         proposed = read_proposal(Path(container.requested.bundle))
         sandbox_pid = launch.sandbox.pid if launch.sandbox else 0
         extras = self._libos.container_extras()
-        mounts = self._mounts(command, container, directory, proposed)
-        document = spec.boot(bundle, extras, mounts, proposed, sandbox_pid)
-        spec.write(document, directory)
         held = Held(command.container, command.pod, command.container, Role.APP, command.attempt)
         asked = container.requested
-        pid = await self._runc.create(held, directory, Streams(asked.stdin, asked.stdout, asked.stderr))
+        with pinned(self._node.store_dir(command.pod), container.sealed) as store:
+            mounts = self._mounts(command, store.path, directory, proposed)
+            spec.write(spec.boot(bundle, extras, mounts, proposed, sandbox_pid), directory)
+            pid = await self._runc.create(held, directory, Streams(asked.stdin, asked.stdout, asked.stderr))
+            store.check_mounted(pid)
         await self._libos.enter(pid, bundle, bytes(64), debug=self._node.enclaves.debug)
         await self._runc.start(command.container)
         return AppStarted(command.container, pid, measurement)
 
-    def _mounts(
-        self, command: Command, container: Container, directory: Path, proposed: dict[str, Any]
-    ) -> list[spec.Mount]:
+    @staticmethod
+    def _mounts(command: Command, store: Path, directory: Path, proposed: dict[str, Any]) -> list[spec.Mount]:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         identity = directory / "container.json"
         identity.write_text(json.dumps({"container": command.container, "attempt": command.attempt}))
-        store = self._node.store_dir(command.pod) / (container.sealed.store if container.sealed else "")
         offered = [
             spec.Mount(source, offered_at(destination), writable=writable)
             for destination, source, writable in offered_binds(proposed)

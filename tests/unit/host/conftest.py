@@ -14,6 +14,9 @@ from orchestrator.bus import Bus
 from tests.busybox import Bundles
 from tests.machine import processes_naming
 from tests.nats import NatsServer, running
+from tests.network import Network
+from tests.simulators.enclaves import CpuProcess
+from tests.unit.host.pods import HostPod, busybox_image
 from workers.host import node as configuration
 from workers.host.node import Node
 from workers.host.runc import Runc
@@ -94,3 +97,35 @@ def node(tmp_path: Path, run_dir: Path) -> Callable[..., Node]:
         return configuration.load(file)
 
     return made
+
+
+@pytest.fixture(scope="session")
+def cpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CpuProcess]:
+    """The simulated CPU's daemon."""
+    machine = CpuProcess(tmp_path_factory.mktemp("cpu"))
+    machine.start()
+    yield machine
+    assert machine.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Bundles of an agent that says that it is there, and of a boot init."""
+    folder = tmp_path_factory.mktemp("images")
+    says = "echo the agent is up; echo and warns >&2; exec /bin/busybox sleep 1000"
+    return {
+        "agent_bundle": str(busybox_image(folder, "agent", says)),
+        "boot_bundle": str(busybox_image(folder, "boot", "echo boot init is up; exec /bin/busybox sleep 1001")),
+    }
+
+
+@pytest.fixture
+async def pod(
+    node: Callable[..., Node], runc: Runc, cpu: CpuProcess, bus: Bus, bundles: Bundles, images: dict[str, str]
+) -> AsyncIterator[HostPod]:
+    """A pod whose sandbox is there; see `tests.unit.host.pods`."""
+    places = {"socket": str(cpu.socket), "control": str(cpu.control)}
+    with Network() as network:
+        made = HostPod(node(bus.credentials.url, **images, **places), runc, cpu, bus, bundles, network)
+        yield made
+        await made.gate.close_all()
