@@ -9,6 +9,8 @@ signed is what is kept; fields that this version does not know survive in them.
 - Signature of an enclave's fact: Ed25519, by the event key that the agent's quote binds, over
   `DOMAIN || index (8 bytes, big endian) || SHA-256(previous) || SHA-256(statement)`. The position is signed too: a host
   that replays or reorders an enclave's fact breaks it.
+- Signature of an operator's order (`ResumeRequested`, `ForkedFrom`): the same, by the key that the order names. The
+  orders are of the host zone: what they ask for is asked by an untrusted place, and only ever of it.
 - Event key binding: `report_data[:32]` of the quote is `event_key_binding(pod, public_key)`.
 """
 
@@ -43,7 +45,10 @@ _END_OF_TIME_NS: Final = 1 << 63
 
 @dataclass(frozen=True, slots=True)
 class PodRequested:
-    """containerd asked for a sandbox."""
+    """containerd asked for a sandbox.
+
+    What fails is kept for `hold_seconds`, so that one of the `operators` (Ed25519 keys) can resume it.
+    """
 
     node: str
     namespace: str
@@ -51,6 +56,8 @@ class PodRequested:
     uid: str
     bundle: str
     init_data_sha256: str
+    hold_seconds: int = 0
+    operators: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +217,29 @@ class AgentLost:
 
 
 @dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    """An operator orders that what failed goes on, from the transition `start`. Signed by the key `operator`."""
+
+    start: str
+    reason: str
+    by: str
+    operator: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ForkedFrom:
+    """An operator orders a new launch, asked for what `pod` was asked for up to its fact `index`. Signed likewise."""
+
+    pod: str
+    index: int
+    digest: bytes
+    overrides: tuple[str, ...]
+    reason: str
+    by: str
+    operator: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A fact of a later version. The fold passes over it; the history keeps its bytes."""
 
@@ -231,6 +261,8 @@ Body: TypeAlias = (
     | StopRequested
     | TornDown
     | AgentLost
+    | ResumeRequested
+    | ForkedFrom
     | Unknown
 )
 
@@ -251,7 +283,14 @@ _BODIES: Final[dict[str, type[Any]]] = {
     "stop_requested": StopRequested,
     "torn_down": TornDown,
     "agent_lost": AgentLost,
+    "resume_requested": ResumeRequested,
+    "forked_from": ForkedFrom,
 }
+_PARTS: Final = {
+    body: tuple((part.name, str(part.type).startswith("tuple")) for part in fields(body)) for body in _BODIES.values()
+}
+"""Each body's fields, in order, and whether the field is repeated."""
+
 _FIELD_OF: Final = {body: name for name, body in _BODIES.items()}
 _ZONE_TO_WIRE: Final = {Zone.HOST: facts_pb2.ZONE_HOST, Zone.ENCLAVE: facts_pb2.ZONE_ENCLAVE}
 _ZONE_FROM_WIRE: Final = {wire: zone for zone, wire in _ZONE_TO_WIRE.items()}
@@ -408,8 +447,10 @@ def _decode_body(wire: facts_pb2.Statement) -> Body:
     if name is None:
         return Unknown()
     body, source = _BODIES[name], getattr(wire, name)
-    values = {part.name: getattr(source, part.name) for part in fields(body)}
-    decoded: Body = body(**{k: tuple(v) if hasattr(v, "extend") else v for k, v in values.items()})
+    # By position, from a table: reflecting on the fields of each of a million facts would be half the work.
+    decoded: Body = body(
+        *[tuple(getattr(source, part)) if many else getattr(source, part) for part, many in _PARTS[body]]
+    )
     return decoded
 
 
