@@ -1,7 +1,8 @@
 """The console: web pages on which one sees every launch, read from the bus and written nowhere.
 
 Zone: host. It shows digests, evidence and diagnoses; no key or plaintext is in any fact. May import: `orchestrator`,
-`starlette`, `uvicorn`, `jinja2`, `click`, `structlog`, the standard library; `oidc` also `authlib`, `httpx`, `joserfc`.
+`starlette`, `uvicorn`, `jinja2`, `click`, `structlog`, the standard library; `oidc` also `authlib`, `httpx2` and
+`joserfc`.
 
 - `index`: a row for every launch, folded from the stream and kept up to date; `query`, `tally`: what one asks of it.
 - `site`: what every page needs. `pages/`: one module a page, one template each in `templates/`.

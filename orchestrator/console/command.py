@@ -78,7 +78,7 @@ def console(
             oidc_issuer, oidc_client, f"{url}/login/oidc/callback", frozenset(oidc_readers), secret, oidc_ca
         )
     ledger = Ledger(log or where.parent / LOG, policy or where.parent / POLICY)
-    settings = Settings(listen, token_file, url.rstrip("/"), tls_certificate, tls_key, provider, ledger)
+    settings = Settings(listen, token_file, ledger, url.rstrip("/"), tls_certificate, tls_key, provider)
     logging.configure("console")
     asyncio.run(_run(BusSettings.load(where), settings))
 

@@ -36,7 +36,8 @@ class Group(StrEnum):
 class Row:
     """What a list shows of a launch. Times in nanoseconds, wall clock; `took_ns` is 0 until all its parts have booted.
 
-    `steps` is how many of the seven states were reached. `code` is of the failure, or empty. `searched` is lower-case.
+    `steps` is how many of the seven states were reached, by what failed if anything did. `code` is of the failure, or
+    empty. `searched` is lower-case.
     """
 
     pod: str
@@ -173,7 +174,7 @@ def _row(launch: Launch, old: Row | None, message: Recorded | Foreign) -> Row:
 
 
 def _steps(launch: Launch) -> int:
-    state = reached(launch)
+    state = launch.failure.state if launch.failure else reached(launch)
     return LAUNCH_STATES.index(state) + 1 if state in LAUNCH_STATES else 0
 
 

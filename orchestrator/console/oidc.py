@@ -1,8 +1,8 @@
 """Entering through an OpenID provider: authorization code with PKCE, an ID token checked strictly.
 
-Zone: host. May import: `authlib`, `httpx`, `joserfc`, `orchestrator.faults`, `orchestrator.console.{roles,sessions}`.
+Zone: host. May import: `authlib`, `httpx2`, `joserfc`, `orchestrator.faults`, `orchestrator.console.{roles,sessions}`.
 
-authlib and httpx come with the extra `oidc` and are imported when somebody enters through this door.
+authlib and httpx2 come with the extra `oidc` and are imported when somebody enters through this door.
 
 Checks when somebody comes back, in this order; the first that fails refuses:
 
@@ -121,7 +121,7 @@ class OidcLogin:
 
     async def _exchange(self, code: str, verifier: str, nonce: str) -> Mapping[str, Any]:
         from authlib.common.errors import AuthlibBaseError  # noqa: PLC0415 - an extra
-        from httpx import HTTPError  # noqa: PLC0415 - as above
+        from httpx2 import HTTPError  # noqa: PLC0415 - as above
 
         try:
             async with self._client() as client:
@@ -190,7 +190,7 @@ class OidcLogin:
 
     async def _discover(self, client: AsyncOAuth2Client) -> _Endpoints:
         """OpenID Connect Discovery 1.0, 4; the document must be the issuer's own."""
-        from httpx import HTTPError  # noqa: PLC0415 - an extra
+        from httpx2 import HTTPError  # noqa: PLC0415 - an extra
 
         try:
             address = self._provider.issuer.rstrip("/") + "/.well-known/openid-configuration"

@@ -47,11 +47,11 @@ class Settings:
 
     address: str
     token_file: Path
+    ledger: Ledger
     url: str = ""
     certificate: str = ""
     key: str = ""
     provider: Provider | None = None
-    ledger: Ledger | None = None
 
     @property
     def host(self) -> str:
@@ -91,9 +91,10 @@ class Console:
         provider, outside = settings.provider, urlsplit(settings.url)
         self._bus = bus
         self._socket = _listen(settings)
+        self.port = self._socket.getsockname()[1]
         scheme = "https" if settings.certificate else "http"
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        self.url = settings.url or f"{scheme}://{host}:{self._socket.getsockname()[1]}"
+        self.url = settings.url or f"{scheme}://{host}:{self.port}"
         self._site = Site(
             index=Index(),
             news=News(),
@@ -123,6 +124,11 @@ class Console:
                 limit_concurrency=_MAX_CONNECTIONS,
             )
         )
+
+    @property
+    def index(self) -> Index:
+        """What it knows of all launches."""
+        return self._site.index
 
     async def run(self) -> None:
         """Serve until `stop` or SIGTERM. Raises Temporary(BUS_AWAY) when the connection has ended for good."""

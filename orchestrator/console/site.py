@@ -47,8 +47,8 @@ class Site:
     sessions: Sessions
     connected: Callable[[], bool]
     secure: bool
+    ledger: Ledger
     oidc: OidcLogin | None = None
-    ledger: Ledger | None = None
 
     @classmethod
     def of(cls, request: Request) -> Site:

@@ -98,7 +98,7 @@ class Quick(History):
 
 
 def histories(count: int, began_ns: int, seed: int = 1) -> Iterator[Quick]:
-    """`count` launches, three seconds apart from `began_ns` on: most ended, some run, some failed, some are under way."""
+    """`count` launches, three seconds apart from `began_ns` on: ended, running, failed, the last ones under way."""
     chance, key = random.Random(seed), EventKey()
     for number in range(count):
         pod = hashlib.sha256(f"{seed}/{number}".encode()).hexdigest()

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.audit.search import Query, statement
-from orchestrator.console.ledger import Ledger, Listed, Opened, Proven
+from orchestrator.console.ledger import Listed, Opened, Proven
 from orchestrator.console.pages.told import read
 from orchestrator.console.site import Site
 from orchestrator.faults import Code, Permanent
@@ -34,7 +34,7 @@ async def show(request: Request) -> Response:
     query = Query({name: frozenset({value}) for name, value in asked.items() if value})
 
     def look() -> tuple[Opened, Listed, int]:
-        opened = _ledger(site).open_()
+        opened = site.ledger.open_()
         return opened, opened.newest(query, _number(before)), opened.last_sequence()
 
     try:
@@ -72,34 +72,28 @@ async def show_entry(request: Request) -> Response:
 async def download_entry(request: Request) -> Response:
     """GET /audit/N/leaf: the entry's exact bytes, whose hash is the leaf."""
     site, index = Site.of(request), _index(request)
-    proven = await asyncio.to_thread(lambda: _ledger(site).open_().entry(index))
+    proven = await asyncio.to_thread(lambda: site.ledger.open_().entry(index))
     return _file(proven.found.leaf, f"{index}.json", "application/json")
 
 
 async def download_proof(request: Request) -> Response:
     """GET /audit/N/proof: c2sp.org/tlog-proof@v1."""
     site, index = Site.of(request), _index(request)
-    proven = await asyncio.to_thread(lambda: _ledger(site).open_().entry(index))
+    proven = await asyncio.to_thread(lambda: site.ledger.open_().entry(index))
     return _file(proven.proof.encode(), f"{index}.tlog-proof", "text/plain")
 
 
 async def download_launch(request: Request) -> Response:
     """GET /launches/POD/proof: the launch's bundle, which `enclave-cc audit verify` checks offline."""
     site, pod = Site.of(request), request.path_params["pod"]
-    sequences = [message.sequence for message in await read(site.histories, pod)]
-    bundle = await asyncio.to_thread(lambda: _ledger(site).open_().proof_of(pod, sequences))
+    sequences = [message.sequence for message in await read(site, pod)]
+    bundle = await asyncio.to_thread(lambda: site.ledger.open_().proof_of(pod, sequences))
     return _file(bundle, f"launch-{pod[:12]}.proof.zip", "application/zip")
 
 
 def _proven(site: Site, index: int) -> tuple[Opened, Proven]:
-    opened = _ledger(site).open_()
+    opened = site.ledger.open_()
     return opened, opened.entry(index)
-
-
-def _ledger(site: Site) -> Ledger:
-    if site.ledger is None:
-        raise HTTPException(404, "This console was not told where the audit log is.")
-    return site.ledger
 
 
 def _index(request: Request) -> int:

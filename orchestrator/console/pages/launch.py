@@ -23,7 +23,7 @@ from orchestrator.verify import Verified, verify
 async def show(request: Request) -> Response:
     """GET /launches/POD."""
     site, pod = Site.of(request), request.path_params["pod"]
-    believed = believe(pod, await read(site.histories, pod))
+    believed = believe(pod, await read(site, pod))
     story = describe(believed.launch, believed.history)
     row = site.index.rows.get(pod)
     return site.page(
@@ -52,12 +52,9 @@ class Logged:
 
 async def _logged(site: Site, sequences: list[int]) -> Logged | None:
     """None where there is no log, or none that is believed; the page about the log says why."""
-    ledger = site.ledger
-    if ledger is None:
-        return None
 
     def look() -> Logged:
-        opened = ledger.open_()
+        opened = site.ledger.open_()
         last = opened.last_sequence()
         count = sum(sequence <= last for sequence in sequences)
         return Logged(count, opened.accepted.checkpoint.origin, opened.size)

@@ -17,7 +17,7 @@ from orchestrator.story import changes, describe
 async def show(request: Request) -> Response:
     """GET /launches/POD/replay?at=N: N counts messages from 1; without it, or beyond the last, the last."""
     site, pod = Site.of(request), request.path_params["pod"]
-    whole = believe(pod, await read(site.histories, pod))
+    whole = believe(pod, await read(site, pod))
     last, at = len(whole.history), request.query_params.get("at", "")
     now = min(int(at), last) if at.isascii() and at.isdecimal() and 0 < len(at) < 7 else last
     now = max(now, min(1, last))
@@ -30,7 +30,7 @@ async def show(request: Request) -> Response:
         story=story,
         launch=story.launch,
         broken=whole.broken,
-        all_facts=describe(whole.launch, whole.history).facts,
+        whole=describe(whole.launch, whole.history),
         at=now,
         last=last,
         told=story.facts[-1] if story.facts else None,

@@ -1,6 +1,6 @@
 """One launch with its history, as far as the history can be believed.
 
-Zone: host. May import: `orchestrator.{bus,events,faults,fold,launch}`, `starlette`.
+Zone: host. May import: `orchestrator.{events,faults,fold,launch}`, `orchestrator.console`, `starlette`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 
-from orchestrator.bus import Histories
+from orchestrator.console.site import Site
 from orchestrator.events import Foreign, Recorded
-from orchestrator.faults import Code, Diagnosis, Permanent
+from orchestrator.faults import Code, Diagnosis, Permanent, Temporary
 from orchestrator.fold import apply
 from orchestrator.launch import Launch, new
 
@@ -39,10 +39,18 @@ def believe(pod: str, history: Iterable[Recorded | Foreign]) -> Believed:
     return Believed(launch, tuple(kept), None)
 
 
-async def read(histories: Histories, pod: str) -> list[Recorded | Foreign]:
+async def read(site: Site, pod: str) -> list[Recorded | Foreign]:
     """A pod's history. Raises Temporary(BUS_AWAY), HTTPException(404) for a pod that has none or cannot exist."""
+    if not site.connected():  # at once, and not after a wait that can only end so
+        raise Temporary(
+            Code.BUS_AWAY,
+            f"the history of {pod[:20]} cannot be read now",
+            expected="a connection to the bus",
+            got="none; it is being tried again",
+            advice="see whether nats-server runs (`enclave-cc status`)",
+        )
     try:
-        history = await histories.read(pod)
+        history = await site.histories.read(pod)
     except Permanent as fault:
         if fault.code is not Code.INPUT:
             raise
