@@ -19,6 +19,7 @@ import dataclasses
 import http.client
 import json
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -52,6 +53,8 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=RESULT)
     wanted = parser.parse_args()
     facts = machine.facts()
+    # Told to end, it still takes its stack away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     stack = Stack.create(f"bench-{secrets.token_hex(3)}")
     try:
         stack.up()

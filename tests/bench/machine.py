@@ -18,7 +18,7 @@ def facts() -> dict[str, str | int | float]:
         "python": platform.python_version(),
         "containerd": _said("containerd", "--version").split()[2],
         "runc": _said("runc", "--version").split()[2],
-        "commit": _said("git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"),
+        "commit": _said("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"),
         "load_before": round(os.getloadavg()[0], 2),
     }
 
