@@ -6,6 +6,7 @@ Zone: any. May import: the standard library. Nothing found at such a place is tr
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Final
 
 BUS_DOOR: Final = 61440
@@ -33,3 +34,13 @@ AGENT_MEASUREMENT: Final = "/etc/enclave-cc/agent.mrenclave"
 def offered_at(destination: str) -> str:
     """Where the host puts the bind mount that it offers for `destination` in the workload's root."""
     return f"/run/enclave-cc/host/{hashlib.sha256(destination.encode()).hexdigest()[:16]}"
+
+
+def store_name(container: str, attempt: int) -> str:
+    """What the agent calls the sealed store of a container's attempt, below `STORES`."""
+    return f"{container}.{attempt}"
+
+
+def is_store_of(name: str, container: str) -> bool:
+    """Whether `name` is of a store of that container: of any attempt, finished or not."""
+    return re.fullmatch(rf"{re.escape(container)}\.[0-9]+(\.partial)?", name, re.ASCII) is not None

@@ -17,7 +17,7 @@ from pathlib import Path
 from orchestrator.events import Command, ImageDecrypted
 from orchestrator.faults import Permanent
 from orchestrator.launch import Launch
-from schemas.places import STORES
+from schemas.places import STORES, store_name
 from workers.enclave.image.layers import LayerReader
 from workers.enclave.image.policy import ImagePolicy
 from workers.enclave.image.pull import ImagePlan, resolve
@@ -77,7 +77,7 @@ class DecryptImage:
         started = time.monotonic_ns()
         policy = ImagePolicy.parse(self._resource(self._init_data.image_policy))
         plan = resolve(reference, self._registry, policy, self._resource)
-        writer = SealingWriter(self._stores / f"{command.container}.{command.attempt}")
+        writer = SealingWriter(self._stores / store_name(command.container, command.attempt))
         try:
             for layer in plan.layers():
                 seal(layer, writer)

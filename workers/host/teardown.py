@@ -1,12 +1,13 @@
 """teardown: removes what was made for a pod, or for one of its containers, whatever state it is in.
 
-Zone: host. May import: `workers.host`, `orchestrator.{bus,events,launch}`.
+Zone: host. May import: `workers.host`, `orchestrator.{bus,events,launch}`, `schemas`.
 
 It goes by what is found on the node, not by what the history says was made: a step may have died half-way.
 """
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ from typing import Final
 from orchestrator.bus import WorkQueue, subjects
 from orchestrator.events import Command, TornDown
 from orchestrator.launch import Launch
+from schemas.places import is_store_of
 from workers.host.exits import Exits
 from workers.host.gate import Gate
 from workers.host.launch_agent import agent_id
@@ -39,17 +41,13 @@ class Teardown:
     async def __call__(self, command: Command, launch: Launch) -> TornDown:
         """Raises Temporary(RUNTIME) while something does not die; then it is tried again."""
         if command.container:
-            return await self._container(command.pod, command.container, launch)
+            return await self._container(command.pod, command.container)
         return await self._pod(command.pod, launch)
 
-    async def _container(self, pod: str, container: str, launch: Launch) -> TornDown:
+    async def _container(self, pod: str, container: str) -> TornDown:
         removed = await self._remove([h for h in self._runc.held() if h.container == container and h.pod == pod])
-        removed += self._remove_directory(self._node.pod_dir(pod) / "apps" / container)
-        known = launch.containers.get(container)
-        store = known.sealed.store if known and known.sealed else container
-        for path in self._node.store_dir(pod).glob(f"{Path(store).name}*"):
-            path.unlink(missing_ok=True)
-            removed.append(f"store {path.name}")
+        removed += await asyncio.to_thread(_remove, self._node.pod_dir(pod) / "apps" / container, "directory")
+        removed += await asyncio.to_thread(self._remove_stores, pod, container)
         return TornDown(tuple(removed))
 
     async def _pod(self, pod: str, launch: Launch) -> TornDown:
@@ -63,9 +61,9 @@ class Teardown:
         removed = await self._remove(sorted(held.values(), key=lambda h: order.index(h.role)))
         await self._gate.close(pod)
         await self._queue.remove_consumer(subjects.pod_consumer(pod))
-        removed += self._remove_directory(self._node.pod_dir(pod))
-        removed += self._remove_directory(self._node.store_dir(pod))
-        self._keep_or_drop_log(pod, failed=launch.failure is not None)
+        for directory in (self._node.pod_dir(pod), self._node.store_dir(pod)):
+            removed += await asyncio.to_thread(_remove, directory, "directory")
+        await asyncio.to_thread(self._keep_or_drop_log, pod, failed=launch.failure is not None)
         return TornDown(tuple(removed))
 
     async def _remove(self, containers: list[Held]) -> list[str]:
@@ -80,17 +78,28 @@ class Teardown:
             self._exits.forget(held.id)
         return removed
 
+    def _remove_stores(self, pod: str, container: str) -> list[str]:
+        """By the container's name: the name in the history is the agent's word."""
+        directory = self._node.store_dir(pod)
+        found = sorted(directory.iterdir()) if directory.exists() else []
+        return [said for path in found if is_store_of(path.name, container) for said in _remove(path, "store")]
+
     def _keep_or_drop_log(self, pod: str, *, failed: bool) -> None:
         log = self._node.agent_log(pod)
         if not failed:
             log.unlink(missing_ok=True)
-        kept = sorted(log.parent.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
+        alive = {self._node.agent_log(held.pod) for held in self._runc.held()}
+        kept = sorted(set(log.parent.glob("*.log")) - alive, key=lambda path: path.stat().st_mtime_ns)
         for old in kept[:-KEPT_LOGS]:
             old.unlink(missing_ok=True)
 
-    @staticmethod
-    def _remove_directory(path: Path) -> list[str]:
-        if not path.exists():
-            return []
+
+def _remove(path: Path, what: str) -> list[str]:
+    """Remove a file or a directory with all that is in it, and say so; links are removed and not followed."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-        return [f"directory {path.name}"]
+    elif path.is_symlink() or path.exists():
+        path.unlink(missing_ok=True)
+    else:
+        return []
+    return [f"{what} {path.name}"]
