@@ -144,8 +144,10 @@ class Runc:
         was = status != "absent"
         if was or self._directory(id_).exists():  # a `runc create` that was killed leaves one that runc does not know
             with _pinned(pid) as process:
-                await self._run("delete", "--force", id_)
+                # First the end of every thread, then runc: it takes a process for ended when its first thread is, and
+                # leaves the cgroup that the others are still in.
                 held = await self._still_held(process, id_)
+            await self._run("delete", "--force", id_)
             if held or (await self.state(id_))[0] != "absent" or self._directory(id_).exists():
                 raise Temporary(
                     Code.RUNTIME,
