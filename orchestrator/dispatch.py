@@ -10,7 +10,9 @@ For every launch that waits for something, `Dispatcher` keeps the fold and does 
 2. A step that is due later (a retry's back-off) waits on the timer wheel.
 3. A step whose deadline has passed is failed by a fact of our own, on the condition that it is still awaited. The
    deadline is derived from the history; a restarted orchestrator rebuilds the wheel by folding the stream.
-4. What goes wrong with one launch stays with it: a bus that is away or full leaves its fact for later, a history that
+4. A hold that is over is ended by a stop, on the same condition: an operator's order and the end of the hold cannot
+   both count. What a fork inherits is stated (`forking`) before its order is acknowledged.
+5. What goes wrong with one launch stays with it: a bus that is away or full leaves its fact for later, a history that
    is broken is left alone (nothing may be done on its word), a defect is logged; the others go on.
 
 Any number of orchestrators may run: what two of them both do is stored once. What one remembers may be older than the
@@ -29,11 +31,12 @@ import structlog
 
 from orchestrator.bus import Bus, Histories, WorkQueue, subjects
 from orchestrator.bus.facts import FactDelivery, FactFeed
-from orchestrator.events import Command, Fact, StepFailed
+from orchestrator.events import Command, Fact, ForkedFrom, StepFailed, StopRequested
 from orchestrator.faults import Code, Diagnosis, Fault, Permanent
 from orchestrator.fold import apply
+from orchestrator.forking import inherit
 from orchestrator.launch import Awaited, Launch, awaited, new
-from orchestrator.lifecycle import State, Zone
+from orchestrator.lifecycle import HOLD, State, Zone
 
 _log = structlog.get_logger()
 TICK: Final = 0.1
@@ -172,6 +175,8 @@ class Dispatcher:
                 launch = apply(launch, recorded)
             else:  # another orchestrator was given what lies between, or it is long over
                 launch = await self._histories.launch(pod)
+        if isinstance(recorded.fact.body, ForkedFrom):
+            launch = await inherit(self._histories, pod, self._actor)
         await self._carry_on(launch)
 
     async def _carry_on(self, launch: Launch) -> None:
@@ -208,24 +213,9 @@ class Dispatcher:
         await self._queue.publish(subject, command)
 
     async def _give_up(self, launch: Launch, step: Awaited) -> bool:
-        """Fail a step whose time is over; False when it is not so any more."""
-        row = step.transition
-        diagnosis = Diagnosis(
-            Code.DEADLINE,
-            f"{row.name} (attempt {step.attempt}) was not done in time",
-            expected=f"its fact within {row.deadline:g} s",
-            got="none",
-            advice=f"see whether the {row.zone} worker that executes it runs, and its log",
-            temporary=True,
-        )
-        fact = Fact(
-            launch.pod,
-            StepFailed.of(row.name, diagnosis),
-            Zone.HOST,
-            self._actor,
-            container=step.container,
-            attempt=step.attempt,
-        )
+        """Fail a step whose time is over, or end a hold; False when it is not so any more."""
+        body = _hold_is_over(launch) if step.transition is HOLD else _not_in_time(step)
+        fact = Fact(launch.pod, body, Zone.HOST, self._actor, container=step.container, attempt=step.attempt)
         told = await self._histories.append(fact, allowed=lambda now: _is_late(now, step), patience=PATIENCE)
         return told is not None
 
@@ -235,6 +225,24 @@ class Dispatcher:
         self._commanded.pop(pod, None)
         self._wheel.forget(pod)
         self._histories.forget(pod)
+
+
+def _not_in_time(step: Awaited) -> StepFailed:
+    row = step.transition
+    diagnosis = Diagnosis(
+        Code.DEADLINE,
+        f"{row.name} (attempt {step.attempt}) was not done in time",
+        expected=f"its fact within {row.deadline:g} s",
+        got="none",
+        advice=f"see whether the {row.zone} worker that executes it runs, and its log",
+        temporary=True,
+    )
+    return StepFailed.of(row.name, diagnosis)
+
+
+def _hold_is_over(launch: Launch) -> StopRequested:
+    seconds = launch.requested.hold_seconds if launch.requested else 0
+    return StopRequested(f"held for {seconds} s after its failure, and nobody resumed it")
 
 
 def _is_late(launch: Launch, step: Awaited) -> bool:

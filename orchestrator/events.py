@@ -35,6 +35,9 @@ EVENT_KEY_DOMAIN: Final = b"enclave-cc/event-key/v1\0"
 MAX_FACT_BYTES: Final = 256 * 1024
 """A quote is 5 KB; anything near this bound is not one of ours."""
 
+MAX_HOLD_SECONDS: Final = 3600
+"""Nobody waits longer for what containerd asked."""
+
 _POD: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _CONTAINER: Final = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,127})?")
 """containerd's identifiers. They name subjects, files and directories, so nothing else gets into a history."""

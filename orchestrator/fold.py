@@ -1,6 +1,6 @@
 """The fold: a pod's history -> what its launch is now, and what it waits for.
 
-Zone: any. May import: `orchestrator.{events,faults,forgery,launch,lifecycle}`. Pure: no I/O, no clock.
+Zone: any. May import: `orchestrator.{events,faults,forgery,launch,lifecycle,resumption}`. Pure: no I/O, no clock.
 
 Rules, in the order in which `apply` holds them:
 
@@ -15,6 +15,9 @@ Rules, in the order in which `apply` holds them:
    signature, nor an enclave the host's. That too is `FACT_FORGED`.
 5. A fact that answers a transition counts only if exactly that (container, transition, attempt) is awaited. Late,
    doubled or early ones change nothing and are listed in `ignored`.
+6. An operator's order counts only with a good signature by a key that the launch's `PodRequested` names, and only where
+   it can be followed (`resumption`). One that does not count changes nothing: else whoever may append could end a
+   launch by a bad order.
 """
 
 from __future__ import annotations
@@ -26,9 +29,20 @@ from typing import Final
 from orchestrator import events
 from orchestrator.events import Fact, Foreign, Recorded
 from orchestrator.faults import Code, Diagnosis, Permanent
-from orchestrator.forgery import why_forged
+from orchestrator.forgery import why_forged, why_not_ordered
 from orchestrator.launch import Awaited, Container, Failure, Ignored, Launch, Passed, Progress, awaited, new
-from orchestrator.lifecycle import CONTAINER_TABLE, HOST_HALF, POD_TABLE, TEARDOWN, State, Subject, next_transition
+from orchestrator.lifecycle import (
+    CONTAINER_TABLE,
+    HOLD,
+    HOST_HALF,
+    POD_TABLE,
+    TEARDOWN,
+    State,
+    Subject,
+    next_transition,
+    rank,
+)
+from orchestrator.resumption import resumable
 
 BACKOFF_NS: Final = 500_000_000
 """Wait before the second attempt; doubles with each further one."""
@@ -110,8 +124,11 @@ def _step(launch: Launch, fact: Fact, name: str) -> Awaited | None:
 def _advance(progress: Progress, table: Mapping[tuple[State, str], State], name: str, recorded: Recorded) -> Progress:
     target = table[progress.state, name]
     at = recorded.fact.at_ns
-    passed = Passed(target, at, recorded.index, max(0, at - progress.since_ns), progress.attempt)
-    return replace(progress, state=target, since_ns=at, attempt=1, not_before_ns=0, passed=(*progress.passed, passed))
+    tries = progress.tries(progress.attempt)
+    passed = Passed(target, at, recorded.index, max(0, at - progress.since_ns), tries)
+    return replace(
+        progress, state=target, since_ns=at, attempt=progress.first, not_before_ns=0, passed=(*progress.passed, passed)
+    )
 
 
 def _reached(launch: Launch, progress: Progress) -> State:
@@ -192,13 +209,13 @@ def _on_step_failed(launch: Launch, recorded: Recorded) -> Launch:
     fact, body = recorded.fact, recorded.fact.body
     assert isinstance(body, events.StepFailed)  # noqa: S101 - as above
     step = _step(launch, fact, body.transition)
-    if step is None:
+    if step is None or step.transition is HOLD:
         return _ignore(launch, recorded, f"{body.transition} attempt {fact.attempt} was not awaited")
     container = launch.containers.get(fact.container)
     progress = container.progress if container else launch.progress
     if step.transition is TEARDOWN:
         moved = _again(replace(progress, teardown_attempt=progress.teardown_attempt + 1), fact)
-    elif body.temporary and progress.attempt < step.transition.attempts:
+    elif body.temporary and progress.tries(progress.attempt) < step.transition.attempts:
         moved = _again(replace(progress, attempt=progress.attempt + 1), fact)
     else:
         known = body.code in Code.__members__.values()
@@ -210,13 +227,14 @@ def _on_step_failed(launch: Launch, recorded: Recorded) -> Launch:
             body.advice,
             body.temporary,
         )
-        failure = Failure(_reached(launch, progress), body.transition, fact.attempt, diagnosis, recorded.index)
+        tries = progress.tries(fact.attempt)
+        failure = Failure(_reached(launch, progress), body.transition, tries, diagnosis, recorded.index)
         moved = _failed(progress, failure, fact.at_ns)
     return _with(launch, replace(container, progress=moved)) if container else replace(launch, progress=moved)
 
 
 def _again(progress: Progress, fact: Fact) -> Progress:
-    tries = max(progress.attempt, progress.teardown_attempt) - 1
+    tries = max(progress.tries(progress.attempt), progress.teardown_attempt) - 1
     return replace(progress, not_before_ns=fact.at_ns + (BACKOFF_NS << min(tries - 1, 6)))
 
 
@@ -227,6 +245,8 @@ def _on_exited(launch: Launch, recorded: Recorded) -> Launch:
     progress = container.progress if container else launch.progress
     if (fact.container and container is None) or progress.exit is not None:
         return _ignore(launch, recorded, "this exit is known, or of no container")
+    if container is not None and progress.first > 1 and container.started is None:
+        return _ignore(launch, recorded, "what ended was made before the container was resumed")
     if container is None:
         state = State.STOPPING if progress.live else progress.state
         reason = progress.stop_reason or "the sandbox's pause container exited"
@@ -242,7 +262,8 @@ def _on_exited(launch: Launch, recorded: Recorded) -> Launch:
             got=f"exit status {body.code}",
             advice="read the container's log; boot init writes its reason there",
         )
-        failure = Failure(_reached(launch, progress), name, progress.attempt, diagnosis, recorded.index)
+        tries = progress.tries(progress.attempt)
+        failure = Failure(_reached(launch, progress), name, tries, diagnosis, recorded.index)
         return _with(launch, replace(container, progress=replace(_failed(progress, failure, fact.at_ns), exit=body)))
     state = State.EXITED if progress.live else progress.state
     return _with(launch, replace(container, progress=replace(progress, exit=body, state=state, since_ns=fact.at_ns)))
@@ -295,15 +316,69 @@ def _on_agent_lost(launch: Launch, recorded: Recorded) -> Launch:
     running = [c for c in launch.containers.values() if c.progress.state is State.APP_BOOTED]
     if not running:
         row = next_transition(Subject.POD, launch.progress.state)
-        failure = Failure(launch.state, row.name if row else "", launch.progress.attempt, _AGENT_LOST, recorded.index)
+        tries = launch.progress.tries(launch.progress.attempt)
+        failure = Failure(launch.state, row.name if row else "", tries, _AGENT_LOST, recorded.index)
         return replace(launch, progress=_failed(launch.progress, failure, fact.at_ns))
     for container in launch.containers.values():
         if container.progress.live and container.progress.state is not State.APP_BOOTED:
             progress = container.progress
             name = row.name if (row := next_transition(Subject.CONTAINER, progress.state)) else ""
-            failure = Failure(_reached(launch, progress), name, progress.attempt, _AGENT_LOST, recorded.index)
+            tries = progress.tries(progress.attempt)
+            failure = Failure(_reached(launch, progress), name, tries, _AGENT_LOST, recorded.index)
             launch = _with(launch, replace(container, progress=_failed(progress, failure, fact.at_ns)))
     return launch
+
+
+def _on_resume_requested(launch: Launch, recorded: Recorded) -> Launch:
+    fact, body = recorded.fact, recorded.fact.body
+    assert isinstance(body, events.ResumeRequested)  # noqa: S101 - as above
+    operators = launch.requested.operators if launch.requested else ()
+    if why := why_not_ordered(recorded, body.operator, operators):
+        return _ignore(launch, recorded, why)
+    try:
+        row = resumable(launch, fact.container, body.start)
+    except Permanent as fault:
+        return _ignore(launch, recorded, fault.diagnosis.message)
+    if fact.container:
+        return _with(launch, _from_its_beginning(launch.containers[fact.container], fact.at_ns))
+    progress = launch.progress
+    kept = tuple(passed for passed in progress.passed if rank(passed.state) <= rank(row.source))
+    moved = replace(_anew(progress, fact.at_ns), state=row.source, passed=kept)
+    if row.name == "attest":
+        return replace(launch, progress=moved)
+    # A new agent knows nothing of what the old one had in its memory.
+    return replace(
+        launch,
+        progress=moved,
+        agent=None,
+        agent_lost=False,
+        attested=None,
+        formerly=(*launch.formerly, launch.attested) if launch.attested else launch.formerly,
+        containers={
+            c.id: _from_its_beginning(c, fact.at_ns) if c.progress.live else c for c in launch.containers.values()
+        },
+    )
+
+
+def _anew(progress: Progress, at_ns: int) -> Progress:
+    """Nothing done and nothing failed, in attempts that were never used."""
+    used = max(progress.attempt, *(progress.first - 1 + passed.attempts for passed in progress.passed), 0)
+    return Progress(since_ns=at_ns, attempt=used + 1, first=used + 1, teardown_attempt=progress.teardown_attempt)
+
+
+def _from_its_beginning(container: Container, at_ns: int) -> Container:
+    progress = replace(container.progress, attempt=max(container.progress.attempt, container.started_attempt))
+    return Container(container.id, _anew(progress, at_ns), container.requested, container.start_requested_ns)
+
+
+def _on_forked_from(launch: Launch, recorded: Recorded) -> Launch:
+    body = recorded.fact.body
+    assert isinstance(body, events.ForkedFrom)  # noqa: S101 - as above
+    if why := why_not_ordered(recorded, body.operator, None):
+        return _ignore(launch, recorded, why)
+    if recorded.index != 1 or body.pod == launch.pod:
+        return _ignore(launch, recorded, "only a new launch can be another's fork")
+    return replace(launch, forked=body)
 
 
 _AGENT_LOST: Final = Diagnosis(
@@ -341,4 +416,6 @@ _HANDLERS: Final = {
     events.StopRequested: _on_stop_requested,
     events.TornDown: _on_torn_down,
     events.AgentLost: _on_agent_lost,
+    events.ResumeRequested: _on_resume_requested,
+    events.ForkedFrom: _on_forked_from,
 }

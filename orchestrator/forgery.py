@@ -8,6 +8,7 @@ key broker's and the auditor's check.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -63,6 +64,18 @@ def signed_by(recorded: Recorded, public_key: bytes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def why_not_ordered(recorded: Recorded, operator: bytes, operators: Sequence[bytes] | None) -> str | None:
+    """Why an order does not count: signed badly, or by nobody whom the launch names (None: whoever signs)."""
+    if operators is not None and operator not in operators:
+        return "its signer is no operator whom this launch names"
+    message = events.signed_bytes(recorded.index, recorded.previous, recorded.statement)
+    try:
+        Ed25519PublicKey.from_public_bytes(operator).verify(recorded.signature, message)
+    except (InvalidSignature, ValueError):
+        return "the signature does not verify under the operator's key"
+    return None
 
 
 def _bad_signature(recorded: Recorded, public_key: bytes) -> str | None:

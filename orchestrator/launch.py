@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator import events
-from orchestrator.faults import Diagnosis
-from orchestrator.lifecycle import HOST_HALF, TEARDOWN, State, Subject, Transition, next_transition, rank
+from orchestrator.faults import Code, Diagnosis
+from orchestrator.lifecycle import HOLD, HOST_HALF, TEARDOWN, State, Subject, Transition, next_transition, rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The part that a pod and a container share: where it is, since when, and on which attempt."""
+    """The part that a pod and a container share: where it is, since when, and on which attempt.
+
+    `first` is the number of its steps' first attempts: 1, and after a resumption one more than was used before.
+    """
 
     state: State = State.REQUESTED
     since_ns: int = 0
@@ -76,6 +79,7 @@ class Progress:
     teardown_attempt: int = 1
     exit: events.Exited | None = None
     stop_reason: str = ""
+    first: int = 1
 
     @property
     def live(self) -> bool:
@@ -86,6 +90,10 @@ class Progress:
     def reached(self) -> State:
         """The last of the seven states that was reached."""
         return self.passed[-1].state if self.passed else State.REQUESTED
+
+    def tries(self, attempt: int) -> int:
+        """Which attempt of this run it is: what `Transition.attempts` bounds."""
+        return attempt - self.first + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +114,10 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A pod's launch as its history tells it. `head` is the digest that the next message must name."""
+    """A pod's launch as its history tells it. `head` is the digest that the next message must name.
+
+    `formerly` are the attestations of agents that were replaced since: their facts stand under their keys.
+    """
 
     pod: str
     index: int = 0
@@ -120,6 +131,8 @@ class Launch:
     agent_lost: bool = False
     containers: Mapping[str, Container] = field(default_factory=dict)
     ignored: tuple[Ignored, ...] = ()
+    forked: events.ForkedFrom | None = None
+    formerly: tuple[events.Attested, ...] = ()
 
     @property
     def state(self) -> State:
@@ -149,7 +162,7 @@ def awaited(launch: Launch) -> tuple[Awaited, ...]:
     if launch.requested is None or launch.progress.state is State.GONE:
         return ()
     if launch.progress.state in (State.FAILED, State.STOPPING) and not launch.progress.torn_down:
-        return (_await_teardown("", launch.progress),)
+        return (_await_end(launch, "", launch.progress),)
     steps: list[Awaited] = []
     if launch.progress.live and (row := next_transition(Subject.POD, launch.progress.state)):
         steps.append(_await(row, "", launch.progress, launch.progress.since_ns))
@@ -161,7 +174,7 @@ def awaited(launch: Launch) -> tuple[Awaited, ...]:
 def _awaited_of(launch: Launch, container: Container) -> list[Awaited]:
     progress = container.progress
     if progress.state in (State.FAILED, State.STOPPING):
-        return [] if progress.torn_down else [_await_teardown(container.id, progress)]
+        return [] if progress.torn_down else [_await_end(launch, container.id, progress)]
     if not progress.live or launch.attested is None:
         return []
     steps, asked_ns = [], container.start_requested_ns
@@ -173,7 +186,7 @@ def _awaited_of(launch: Launch, container: Container) -> list[Awaited]:
         steps.append(_await(row, container.id, progress, max(since, asked_ns)))
     # The enclave may tell what was delivered before the host has told that it started what it was delivered to.
     if asked_ns and not container.started_attempt and rank(progress.state) >= rank(HOST_HALF.source):
-        steps.append(_await(HOST_HALF, container.id, replace(progress, attempt=1), max(since, asked_ns)))
+        steps.append(_await(HOST_HALF, container.id, replace(progress, attempt=progress.first), max(since, asked_ns)))
     return steps
 
 
@@ -182,7 +195,23 @@ def _await(row: Transition, container: str, progress: Progress, since_ns: int) -
     return Awaited(container, row, progress.attempt, progress.not_before_ns, start + int(row.deadline * 1e9))
 
 
-def _await_teardown(container: str, progress: Progress) -> Awaited:
+def held(launch: Launch, progress: Progress) -> bool:
+    """Whether what failed here is kept for somebody to resume it. Nothing goes on after a forged fact."""
+    return (
+        launch.requested is not None
+        and launch.requested.hold_seconds > 0
+        and progress.state is State.FAILED
+        and not progress.torn_down
+        and progress.failure is not None
+        and progress.failure.diagnosis.code is not Code.FACT_FORGED
+    )
+
+
+def _await_end(launch: Launch, container: str, progress: Progress) -> Awaited:
+    """What comes after a failure or a stop: a hold's end, or the teardown."""
+    if launch.requested is not None and held(launch, progress):
+        ends = progress.since_ns + launch.requested.hold_seconds * 10**9
+        return Awaited(container, HOLD, 0, ends, ends)
     start = max(progress.since_ns, progress.not_before_ns)
     deadline = start + int(TEARDOWN.deadline * 1e9)
     return Awaited(container, TEARDOWN, progress.teardown_attempt, progress.not_before_ns, deadline)

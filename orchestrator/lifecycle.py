@@ -12,6 +12,8 @@ Zone: any. May import: `transitions`, the standard library. No I/O.
   (`workers/host/create_sandbox.py`), and answered by one fact.
 - `deliver_config` has a half in each zone: the host starts boot init (`start_app`), the enclave judges and delivers.
 - A step that fails for a `Temporary` reason is tried again until `attempts` are used, each with its own deadline.
+- Where a pod asks for it, what failed for good is held for a while before it is torn down, and an operator may resume
+  it: it goes on with the transition that failed, or from the container's beginning where what it needs is spent.
 - After the boot a container runs until it has `exited`. At any time a launch may be `failed`, `stopping` and, when all
   that was made for it has been removed, `gone`.
 """
@@ -97,6 +99,9 @@ HOST_HALF: Final = Transition("start_app", Subject.CONTAINER, State.FS_SEALED, S
 
 TEARDOWN: Final = Transition("teardown", Subject.POD, State.STOPPING, State.GONE, Zone.HOST, 120, 10)
 """Removes what was made, for a pod or one container; also after a failure. Retried until it is done."""
+
+HOLD: Final = Transition("hold", Subject.POD, State.FAILED, State.STOPPING, Zone.HOST, 0, 1)
+"""What failed is kept until its pod's hold is over; nobody executes it. Its deadline is the pod's own."""
 
 BY_NAME: Final = {t.name: t for t in (*TRANSITIONS, HOST_HALF, TEARDOWN)}
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import dcap_qvl
 
-from orchestrator.events import Attested, Foreign, Recorded
+from orchestrator.events import Attested, Foreign, ForkedFrom, Recorded, ResumeRequested, kind
 from orchestrator.faults import Code, Permanent
 from orchestrator.fold import apply
 from orchestrator.forgery import signed_by
@@ -59,14 +59,19 @@ def verify(
     launch = _fold_refusing_forgeries(pod, history)  # checks 1 to 3
     proved = [f"the chain of {len(facts)} facts is whole, up to head {launch.head.hex()[:16]}…"]
     not_proved = ["that no fact came after the last one shown: compare the head with one that was published"]
-    attested = next((r for r in facts if launch.attested is not None and r.fact.body == launch.attested), None)
-    if attested is None or launch.attested is None:
+    orders = _orders(launch, facts)
+    if orders:
+        proved.append(f"{len(orders)} orders were signed by operators whom the launch names: {', '.join(orders)}")
+        not_proved.append("the names of those operators: the keys are theirs who hold them")
+    agents = [*launch.formerly, *([launch.attested] if launch.attested else [])]
+    if not agents:
         not_proved.append("anything about an enclave: this launch was never attested")
         return Verified(launch, len(facts), 0, tuple(proved), tuple(not_proved))
-    body, status = launch.attested, None
+    body, status = agents[-1], None
     enclave = [fact for fact in facts if fact.fact.zone is Zone.ENCLAVE]
-    signed = sum(signed_by(fact, body.event_public_key) for fact in enclave)
-    proved.append(f"{signed} facts were signed by one key, which the quote binds to this pod")
+    signed = sum(any(signed_by(fact, agent.event_public_key) for agent in agents) for fact in enclave)
+    whose = "one key, which the quote binds" if len(agents) == 1 else f"{len(agents)} keys, which their quotes bind"
+    proved.append(f"{signed} facts were signed by {whose} to this pod")
     if len(enclave) > signed:
         not_proved.append(
             f"who stated the {len(enclave) - signed} failures before the attestation: no quote bound a key yet"
@@ -74,7 +79,9 @@ def verify(
     if collateral is None:
         not_proved.append("that the quote comes from a genuine CPU: no root and collateral were given")
     else:
-        status = _check_quote(body, root_der, collateral, attested.fact.at_ns // 10**9)
+        for stated in (fact.fact for fact in facts):
+            if isinstance(stated.body, Attested) and stated.body in agents:
+                status = _check_quote(stated.body, root_der, collateral, stated.at_ns // 10**9)
         under = "the given root" if root_der is not None else "Intel's root"
         proved.append(f"the quote of enclave {body.measurement[:16]}… is genuine under {under}; TCB {status}")
         not_proved.append("when the quote was made: the times in a history are the host's word")
@@ -83,6 +90,16 @@ def verify(
         not_proved.append("protection from this node's root: the CPU is simulated")
     not_proved.append("that host facts (pids, exits, requests) are true: the host is not trusted and does not sign")
     return Verified(launch, len(facts), signed, tuple(proved), tuple(not_proved), status)
+
+
+def _orders(launch: Launch, facts: Sequence[Recorded]) -> list[str]:
+    """Who ordered what, of the orders that counted."""
+    ignored = {entry.index for entry in launch.ignored}
+    return [
+        f"{fact.fact.actor} ({kind(fact.fact.body)})"
+        for fact in facts
+        if isinstance(fact.fact.body, ResumeRequested | ForkedFrom) and fact.index not in ignored
+    ]
 
 
 def _fold_refusing_forgeries(pod: str, history: Sequence[Recorded | Foreign]) -> Launch:

@@ -31,7 +31,7 @@ class Envelope(_message.Message):
     def __init__(self, id: _Optional[bytes] = ..., index: _Optional[int] = ..., previous: _Optional[bytes] = ..., statement: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Statement(_message.Message):
-    __slots__ = ("pod", "container", "zone", "actor", "at_ns", "attempt", "pod_requested", "sandbox_created", "agent_up", "attested", "container_requested", "image_decrypted", "fs_sealed", "start_requested", "app_started", "config_delivered", "app_booted", "step_failed", "exited", "stop_requested", "torn_down", "agent_lost")
+    __slots__ = ("pod", "container", "zone", "actor", "at_ns", "attempt", "pod_requested", "sandbox_created", "agent_up", "attested", "container_requested", "image_decrypted", "fs_sealed", "start_requested", "app_started", "config_delivered", "app_booted", "step_failed", "exited", "stop_requested", "torn_down", "agent_lost", "resume_requested", "forked_from")
     POD_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     ZONE_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +54,8 @@ class Statement(_message.Message):
     STOP_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     TORN_DOWN_FIELD_NUMBER: _ClassVar[int]
     AGENT_LOST_FIELD_NUMBER: _ClassVar[int]
+    RESUME_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    FORKED_FROM_FIELD_NUMBER: _ClassVar[int]
     pod: str
     container: str
     zone: Zone
@@ -76,23 +78,29 @@ class Statement(_message.Message):
     stop_requested: StopRequested
     torn_down: TornDown
     agent_lost: AgentLost
-    def __init__(self, pod: _Optional[str] = ..., container: _Optional[str] = ..., zone: _Optional[_Union[Zone, str]] = ..., actor: _Optional[str] = ..., at_ns: _Optional[int] = ..., attempt: _Optional[int] = ..., pod_requested: _Optional[_Union[PodRequested, _Mapping]] = ..., sandbox_created: _Optional[_Union[SandboxCreated, _Mapping]] = ..., agent_up: _Optional[_Union[AgentUp, _Mapping]] = ..., attested: _Optional[_Union[Attested, _Mapping]] = ..., container_requested: _Optional[_Union[ContainerRequested, _Mapping]] = ..., image_decrypted: _Optional[_Union[ImageDecrypted, _Mapping]] = ..., fs_sealed: _Optional[_Union[FsSealed, _Mapping]] = ..., start_requested: _Optional[_Union[StartRequested, _Mapping]] = ..., app_started: _Optional[_Union[AppStarted, _Mapping]] = ..., config_delivered: _Optional[_Union[ConfigDelivered, _Mapping]] = ..., app_booted: _Optional[_Union[AppBooted, _Mapping]] = ..., step_failed: _Optional[_Union[StepFailed, _Mapping]] = ..., exited: _Optional[_Union[Exited, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., torn_down: _Optional[_Union[TornDown, _Mapping]] = ..., agent_lost: _Optional[_Union[AgentLost, _Mapping]] = ...) -> None: ...
+    resume_requested: ResumeRequested
+    forked_from: ForkedFrom
+    def __init__(self, pod: _Optional[str] = ..., container: _Optional[str] = ..., zone: _Optional[_Union[Zone, str]] = ..., actor: _Optional[str] = ..., at_ns: _Optional[int] = ..., attempt: _Optional[int] = ..., pod_requested: _Optional[_Union[PodRequested, _Mapping]] = ..., sandbox_created: _Optional[_Union[SandboxCreated, _Mapping]] = ..., agent_up: _Optional[_Union[AgentUp, _Mapping]] = ..., attested: _Optional[_Union[Attested, _Mapping]] = ..., container_requested: _Optional[_Union[ContainerRequested, _Mapping]] = ..., image_decrypted: _Optional[_Union[ImageDecrypted, _Mapping]] = ..., fs_sealed: _Optional[_Union[FsSealed, _Mapping]] = ..., start_requested: _Optional[_Union[StartRequested, _Mapping]] = ..., app_started: _Optional[_Union[AppStarted, _Mapping]] = ..., config_delivered: _Optional[_Union[ConfigDelivered, _Mapping]] = ..., app_booted: _Optional[_Union[AppBooted, _Mapping]] = ..., step_failed: _Optional[_Union[StepFailed, _Mapping]] = ..., exited: _Optional[_Union[Exited, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., torn_down: _Optional[_Union[TornDown, _Mapping]] = ..., agent_lost: _Optional[_Union[AgentLost, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., forked_from: _Optional[_Union[ForkedFrom, _Mapping]] = ...) -> None: ...
 
 class PodRequested(_message.Message):
-    __slots__ = ("node", "namespace", "name", "uid", "bundle", "init_data_sha256")
+    __slots__ = ("node", "namespace", "name", "uid", "bundle", "init_data_sha256", "hold_seconds", "operators")
     NODE_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     INIT_DATA_SHA256_FIELD_NUMBER: _ClassVar[int]
+    HOLD_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    OPERATORS_FIELD_NUMBER: _ClassVar[int]
     node: str
     namespace: str
     name: str
     uid: str
     bundle: str
     init_data_sha256: str
-    def __init__(self, node: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., bundle: _Optional[str] = ..., init_data_sha256: _Optional[str] = ...) -> None: ...
+    hold_seconds: int
+    operators: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, node: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., bundle: _Optional[str] = ..., init_data_sha256: _Optional[str] = ..., hold_seconds: _Optional[int] = ..., operators: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class SandboxCreated(_message.Message):
     __slots__ = ("runc_id", "pid", "netns")
@@ -261,3 +269,33 @@ class AgentLost(_message.Message):
     CODE_FIELD_NUMBER: _ClassVar[int]
     code: int
     def __init__(self, code: _Optional[int] = ...) -> None: ...
+
+class ResumeRequested(_message.Message):
+    __slots__ = ("start", "reason", "by", "operator")
+    START_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    start: str
+    reason: str
+    by: str
+    operator: bytes
+    def __init__(self, start: _Optional[str] = ..., reason: _Optional[str] = ..., by: _Optional[str] = ..., operator: _Optional[bytes] = ...) -> None: ...
+
+class ForkedFrom(_message.Message):
+    __slots__ = ("pod", "index", "digest", "overrides", "reason", "by", "operator")
+    POD_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    OVERRIDES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    pod: str
+    index: int
+    digest: bytes
+    overrides: _containers.RepeatedScalarFieldContainer[str]
+    reason: str
+    by: str
+    operator: bytes
+    def __init__(self, pod: _Optional[str] = ..., index: _Optional[int] = ..., digest: _Optional[bytes] = ..., overrides: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ..., by: _Optional[str] = ..., operator: _Optional[bytes] = ...) -> None: ...

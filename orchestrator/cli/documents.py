@@ -20,7 +20,7 @@ from orchestrator.launch import Failure, Launch, Passed
 from orchestrator.story import Explained, LaunchStory, Outcome, Signer, Step, Told, reached, title
 from orchestrator.verify import Verified
 
-SIGNATURE = {Signer.EVENT_KEY: "ok", Signer.UNSIGNED: "none", Signer.FORGED: "bad"}
+SIGNATURE = {Signer.EVENT_KEY: "ok", Signer.OPERATOR: "ok", Signer.UNSIGNED: "none", Signer.FORGED: "bad"}
 
 
 def instant(at_ns: int) -> str | None:
@@ -209,7 +209,7 @@ def _body(message: Recorded) -> dict[str, Any]:
 def _value(value: object) -> object:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    return list(value) if isinstance(value, tuple) else value
+    return [_value(item) for item in value] if isinstance(value, tuple) else value
 
 
 def verified(found: Verified) -> dict[str, Any]:

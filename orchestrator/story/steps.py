@@ -89,8 +89,8 @@ def _steps(subject: Subject, container: str, progress: Progress, began_ns: int, 
                 began_ns=began_ns,
                 ended_ns=ended_ns,
                 index=progress.failure.index,
-                attempts=progress.attempt,
+                attempts=progress.tries(progress.attempt),
             )
         elif progress.live and next_transition(subject, progress.state) is row:
-            step = replace(step, outcome=Outcome.AWAITED, began_ns=began_ns, attempts=progress.attempt)
+            step = replace(step, outcome=Outcome.AWAITED, began_ns=began_ns, attempts=progress.tries(progress.attempt))
         yield step

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
 from orchestrator import events
-from orchestrator.events import Body, Foreign, Recorded
+from orchestrator.events import Body, Foreign, ForkedFrom, Recorded, ResumeRequested
 from orchestrator.launch import Launch
 from orchestrator.lifecycle import Zone
 from orchestrator.story.values import Signer, Told
@@ -49,6 +49,8 @@ def _signer(launch: Launch, recorded: Recorded, effect: str) -> Signer:
     """The fold verified every enclave fact that it did not refuse, but for a failure before there was a key."""
     if effect.startswith(FORGED):
         return Signer.FORGED
+    if isinstance(recorded.fact.body, ResumeRequested | ForkedFrom):
+        return Signer.UNSIGNED if effect else Signer.OPERATOR
     attested = launch.attested is not None and any(p.index <= recorded.index for p in launch.progress.passed[2:3])
     if recorded.fact.zone is Zone.ENCLAVE and recorded.signature and attested:
         return Signer.EVENT_KEY
@@ -63,7 +65,8 @@ def details(body: Body) -> Iterator[tuple[str, str]]:
         if isinstance(value, bytes):
             yield name, f"{len(value)} bytes, sha256 {hashlib.sha256(value).hexdigest()}"
         elif isinstance(value, tuple):
-            yield name, ", ".join(str(item) for item in value)
+            if value:
+                yield name, ", ".join(item.hex() if isinstance(item, bytes) else str(item) for item in value)
         elif isinstance(value, bool):
             yield name, "yes" if value else "no"
         elif value != "":

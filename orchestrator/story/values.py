@@ -23,9 +23,10 @@ class Outcome(StrEnum):
 
 
 class Signer(StrEnum):
-    """On whose word a message stands. Everything but the event key's signature is the word of an untrusted host."""
+    """On whose word a message stands. Whatever is not signed is the word of an untrusted host."""
 
     EVENT_KEY = "event key"
+    OPERATOR = "operator's key"
     UNSIGNED = "unsigned"
     FORGED = "forged"
 

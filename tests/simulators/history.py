@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -24,6 +24,7 @@ from schemas.sgx import Attributes, Flags, ReportBody
 POD = "a1b2c3d4" * 8
 APP = "0f" * 32
 SIDECAR = "1e" * 32
+OTHER_POD = "b2c3d4e5" * 8
 NODE = "node-a"
 MEASUREMENT = hashlib.sha256(b"agent").digest()
 APP_MEASUREMENT = hashlib.sha256(b"boot init").hexdigest()
@@ -66,6 +67,10 @@ class EventKey:
         return self.private.sign(message)
 
 
+OPERATOR = EventKey(Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"operator").digest()))
+"""Who may resume and fork the launches that ask for a hold."""
+
+
 class History:
     """One pod's history in the making. Every method appends one message and returns the launch after it."""
 
@@ -96,7 +101,8 @@ class History:
         self.now_ns += after_ms * MILLISECOND
         actor = f"agent/{self.pod[:16]}" if zone is Zone.ENCLAVE else f"host-worker/{NODE}"
         fact = Fact(self.pod if pod is None else pod, body, zone, actor, container, attempt, self.now_ns)
-        signer = (sign or self.key.sign) if zone is Zone.ENCLAVE and signed else None
+        signer = sign or (self.key.sign if zone is Zone.ENCLAVE else None)
+        signer = signer if signed else None
         last = self.raw[-1] if self.raw else None
         head = self._head if previous is None else previous
         number = self._index + 1 if index is None else index
@@ -132,8 +138,20 @@ class History:
 
     # --- what happens in a launch --------------------------------------------------------------------------------
 
-    def requested(self) -> Launch:
-        return self.say(pod_requested())
+    def requested(self, hold_seconds: int = 0) -> Launch:
+        operators = (OPERATOR.public,) if hold_seconds else ()
+        return self.say(replace(pod_requested(), hold_seconds=hold_seconds, operators=operators))
+
+    def resume(self, container: str = "", start: str = "", operator: EventKey | None = None) -> Launch:
+        key = operator or OPERATOR
+        body = events.ResumeRequested(start, "the key broker is back", "alice", key.public)
+        return self.say(body, container=container, sign=key.sign)
+
+    def forked(self, pod: str = OTHER_POD, index: int = 4, operator: EventKey | None = None) -> Launch:
+        key = operator or OPERATOR
+        digest = hashlib.sha256(pod.encode()).digest()
+        body = events.ForkedFrom(pod, index, digest, ("image=other",), "what if", "alice", key.public)
+        return self.say(body, sign=key.sign)
 
     def sandboxed(self, attempt: int = 1) -> Launch:
         body = events.SandboxCreated(runc_id=self.pod, pid=4001, netns="/proc/4001/ns/net")
@@ -151,23 +169,24 @@ class History:
     def decrypted(self, id_: str = APP, attempt: int = 1) -> Launch:
         return self.say(image_decrypted(), container=id_, attempt=attempt, after_ms=850)
 
-    def sealed(self, id_: str = APP) -> Launch:
+    def sealed(self, id_: str = APP, attempt: int = 1) -> Launch:
         body = events.FsSealed(root_hash="cd" * 32, files=1234, bytes=46_000_000, store=f"{id_}.store")
-        return self.say(body, container=id_, attempt=1, after_ms=120)
+        return self.say(body, container=id_, attempt=attempt, after_ms=120)
 
     def start(self, id_: str = APP) -> Launch:
         return self.say(events.StartRequested(), container=id_)
 
-    def app_started(self, id_: str = APP) -> Launch:
+    def app_started(self, id_: str = APP, attempt: int = 1) -> Launch:
         body = events.AppStarted(runc_id=id_, pid=4003, measurement=APP_MEASUREMENT)
-        return self.say(body, container=id_, attempt=1)
+        return self.say(body, container=id_, attempt=attempt)
 
-    def delivered(self, id_: str = APP) -> Launch:
+    def delivered(self, id_: str = APP, attempt: int = 1) -> Launch:
         body = events.ConfigDelivered(config_sha256="ef" * 32, verdict="allowed", measurement=APP_MEASUREMENT)
-        return self.say(body, container=id_, attempt=1)
+        return self.say(body, container=id_, attempt=attempt)
 
-    def booted(self, id_: str = APP) -> Launch:
-        return self.say(events.AppBooted(nanoseconds=41_000_000, process=7), container=id_, attempt=1, after_ms=45)
+    def booted(self, id_: str = APP, attempt: int = 1) -> Launch:
+        body = events.AppBooted(nanoseconds=41_000_000, process=7)
+        return self.say(body, container=id_, attempt=attempt, after_ms=45)
 
     def exited(self, id_: str = APP, code: int = 0) -> Launch:
         return self.say(events.Exited(code=code, exited_at_ns=self.now_ns), container=id_)
@@ -189,15 +208,16 @@ class History:
 
     # --- stretches of it -----------------------------------------------------------------------------------------
 
-    def up_to_attested(self) -> Launch:
+    def up_to_attested(self, hold_seconds: int = 0) -> Launch:
         """The pod's three states."""
-        for step in (self.requested, self.sandboxed, self.agent_up, self.attested):
+        self.requested(hold_seconds)
+        for step in (self.sandboxed, self.agent_up, self.attested):
             step()
         return self.launch()
 
     def up_to_sealed(self, id_: str = APP) -> Launch:
         """The pod, and a container whose filesystem is ready."""
-        if not self.raw:
+        if self.launch().requested is None:
             self.up_to_attested()
         for step in (self.container, self.decrypted, self.sealed):
             step(id_)

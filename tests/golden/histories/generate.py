@@ -336,6 +336,92 @@ def a_fork(made: History) -> None:
         made.say(history.pod_requested("node-b"), index=1, previous=b"")
 
 
+@scenario
+def resumed_and_lost_at_its_boot(made: History) -> None:
+    made.up_to_attested(hold_seconds=60)
+    made.container()
+    failed(made, "decrypt_image", Code.KEY_DENIED, APP, zone=Zone.ENCLAVE)
+    made.resume(APP)
+    made.decrypted(attempt=2)
+    made.sealed(attempt=2)
+    made.start()
+    made.app_started(attempt=2)
+    made.exited(code=1)  # what the host tells of the attempt before would be another's; this is the new one's
+
+
+@scenario
+def resumed_from_its_last_step_and_booted(made: History) -> None:
+    made.up_to_attested(hold_seconds=60)
+    for step in (made.container, made.decrypted, made.sealed, made.start, made.app_started, made.delivered):
+        step()
+    failed(made, "boot_app", Code.BOOT_STORE, APP, zone=Zone.ENCLAVE)
+    made.resume(APP)
+    made.exited(code=1)
+    for resumed in (made.decrypted, made.sealed, made.app_started, made.delivered, made.booted):
+        resumed(attempt=2)
+
+
+@scenario
+def pod_resumed_while_it_attests(made: History) -> None:
+    made.requested(hold_seconds=60)
+    made.sandboxed()
+    made.agent_up()
+    for attempt in (1, 2, 3, 4, 5):
+        failed(made, "attest", Code.ATTEST_KBS_AWAY, attempt=attempt, temporary=True, zone=Zone.ENCLAVE, signed=False)
+    made.resume()
+    failed(made, "attest", Code.ATTEST_KBS_AWAY, attempt=6, temporary=True, zone=Zone.ENCLAVE, signed=False)
+    made.attested(attempt=7)
+
+
+@scenario
+def resumed_with_a_new_agent(made: History) -> None:
+    made.up_to_attested(hold_seconds=60)
+    made.container()
+    made.decrypted()
+    made.agent_lost()
+    made.resume()
+    made.agent_up(attempt=2)
+    made.key = key_of("the new agent")
+    made.attested(attempt=2)
+    made.decrypted(attempt=2)
+
+
+@scenario
+def held_and_resumed_by_nobody(made: History) -> None:
+    made.up_to_attested(hold_seconds=60)
+    made.container()
+    failed(made, "decrypt_image", Code.IMAGE_NOT_FOUND, APP, zone=Zone.ENCLAVE)
+    made.stop(APP, "held for 60 s after its failure, and resumed by nobody")
+    made.torn_down(APP)
+    made.resume(APP)
+
+
+@scenario
+def orders_that_do_not_count(made: History) -> None:
+    made.up_to_attested(hold_seconds=60)
+    made.resume()
+    made.container()
+    failed(made, "decrypt_image", Code.KEY_DENIED, APP, zone=Zone.ENCLAVE)
+    made.resume(APP, operator=key_of("a stranger"))
+    made.resume(APP, start="seal_fs")
+    made.forked()
+
+
+@scenario
+def not_held_so_not_resumed(made: History) -> None:
+    made.requested()
+    made.sandboxed()
+    failed(made, "launch_agent", Code.AGENT_INIT_DATA)
+    made.resume()
+    made.torn_down()
+
+
+@scenario
+def forked(made: History) -> None:
+    made.forked()
+    made.up_to_booted()
+
+
 def key_of(name: str) -> EventKey:
     """The same event key each time."""
     return EventKey(Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()))

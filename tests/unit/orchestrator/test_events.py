@@ -33,6 +33,8 @@ def test_every_kind_of_fact_comes_back_as_it_went() -> None:
     made.torn_down()
     made.agent_lost()
     made.failed("attest")
+    made.resume()
+    made.forked()
     kinds = set()
     for record in made.records():
         assert isinstance(record, Recorded)
