@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from enum import Enum
 from typing import Final, TypeAlias
 
 import nats.errors
@@ -30,7 +30,16 @@ LOOK: Final = 5.0
 SETTLE: Final = 0.05
 """Seconds from the first news to the look: publications come before they are stored, and rarely alone."""
 
-Batch: TypeAlias = tuple[tuple[str, Recorded | Foreign], ...]
+Message: TypeAlias = tuple[str, Recorded | Foreign]
+Batch: TypeAlias = tuple[Message, ...]
+
+
+class _End(Enum):
+    """How a reading ended: not yet, with all that there is, or because the server went away."""
+
+    MORE = 0
+    WHOLE = 1
+    AWAY = 2
 
 
 async def tail(bus: Bus, after: int = 0) -> AsyncGenerator[Batch, None]:
@@ -50,24 +59,34 @@ async def tail(bus: Bus, after: int = 0) -> AsyncGenerator[Batch, None]:
         while True:
             bus.check()
             news.clear()
-            batch: list[tuple[str, Recorded | Foreign]] = []
-            whole = False
-            with contextlib.suppress(Temporary):
-                async with aclosing(histories.scan(after)) as messages:
-                    async for pod, message in messages:
-                        batch.append((pod, message))
-                        if len(batch) == BATCH:
-                            yield tuple(batch)
-                            after, batch = message.sequence, []
-                whole = True
-            if batch:
-                yield tuple(batch)
-                after = batch[-1][1].sequence
-            if whole:
-                yield ()
+            messages, end = histories.scan(after), _End.MORE
+            try:
+                while end is _End.MORE:
+                    batch, end = await _some(messages)
+                    if batch:
+                        yield tuple(batch)
+                        after = batch[-1][1].sequence
+                if end is _End.WHOLE:
+                    yield ()
+            finally:
+                with contextlib.suppress(Temporary):  # or a closed bus would keep us from ending
+                    await messages.aclose()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), LOOK if whole else SETTLE)
+                await asyncio.wait_for(news.wait(), LOOK if end is _End.WHOLE else SETTLE)
             await asyncio.sleep(SETTLE)
     finally:
         with contextlib.suppress(nats.errors.Error):
             await subscription.unsubscribe()
+
+
+async def _some(messages: AsyncIterator[Message]) -> tuple[list[Message], _End]:
+    """The next messages, at most `BATCH`, and whether there are more."""
+    batch: list[Message] = []
+    try:
+        async for each in messages:
+            batch.append(each)
+            if len(batch) == BATCH:
+                return batch, _End.MORE
+    except Temporary:
+        return batch, _End.AWAY
+    return batch, _End.WHOLE

@@ -10,7 +10,7 @@ It keeps the fold of each launch that may still change, and of every launch one 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -56,17 +56,26 @@ class Row:
     changed_ns: int
     took_ns: int
     messages: int
-    simulated: bool
     searched: str
 
 
+@dataclass(slots=True)
+class _Known:
+    """A launch in the making; `launch` is None once nothing can change it any more."""
+
+    launch: Launch | None
+    began_ns: int = 0
+    changed_ns: int = 0
+    messages: int = 0
+    broken: Permanent | None = None
+
+
 class Index:
-    """All rows, the newest launch last. `version` grows with every batch that brought something."""
+    """All rows, the newest launch last. `sequence` is that of the last message taken."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
         self.tally = Tally()
-        self.version = 0
         self.messages = 0
         self.sequence = 0
         self.caught_up = False
@@ -75,31 +84,45 @@ class Index:
         self.nodes: Counter[str] = Counter()
         self.namespaces: Counter[str] = Counter()
         self.codes: Counter[str] = Counter()
-        self._launches: dict[str, Launch] = {}
-        self._over: set[str] = set()
+        self._known: dict[str, _Known] = {}
 
-    def take(self, pod: str, message: Recorded | Foreign) -> None:
-        """One more message of `pod`, in the order of the stream. One that was taken before changes nothing."""
-        if message.sequence <= self.sequence:
+    def take(self, batch: Iterable[tuple[str, Recorded | Foreign]]) -> None:
+        """Messages with their pods, in the order of the stream. One that was taken before changes nothing."""
+        changed: dict[str, None] = {}
+        for pod, message in batch:
+            if message.sequence > self.sequence:
+                self.sequence = message.sequence
+                self.messages += 1
+                self._fold(pod, message)
+                changed[pod] = None
+        for pod in changed:
+            self._show(pod)
+
+    def _fold(self, pod: str, message: Recorded | Foreign) -> None:
+        known = self._known.setdefault(pod, _Known(new(pod)))
+        known.messages += 1
+        if isinstance(message, Recorded):
+            known.began_ns = known.began_ns or message.fact.at_ns
+            known.changed_ns = max(known.changed_ns, message.fact.at_ns)
+        before = known.launch
+        if before is None:
             return
-        self.sequence = message.sequence
-        self.messages += 1
-        self.version += 1
-        old = self.rows.get(pod)
-        if pod in self._over:
-            return
-        before = self._launches.get(pod) or new(pod)
         try:
-            after = apply(before, message)
+            known.launch = apply(before, message)
         except Permanent as fault:  # the chain is broken: nothing after this message can be believed
-            row, over = _broken(old or _row(before, None, message), fault), True
+            known.broken = fault
         else:
-            row, over = _row(after, old, message), after.progress.state is State.GONE
-            self.tally.take(before, after, message)
-            self._launches[pod] = after
-        if over:
-            self._over.add(pod)
-            self._launches.pop(pod, None)
+            self.tally.take(before, known.launch, message)
+
+    def _show(self, pod: str) -> None:
+        """Make the row anew; forget the fold of what cannot change any more."""
+        known, old = self._known[pod], self.rows.get(pod)
+        if known.launch is None and old is not None:
+            row = replace(old, messages=known.messages, changed_ns=known.changed_ns)
+        else:
+            row = _row(known)
+        if known.broken is not None or row.state is State.GONE:
+            known.launch = None
         self.rows[pod] = row
         if old is not None:
             self._count(old, -1)
@@ -108,10 +131,6 @@ class Index:
     def newest_first(self) -> Iterator[Row]:
         """Every row, the launch that began last first."""
         return reversed(self.rows.values())
-
-    def running(self) -> Iterator[Launch]:
-        """The launches that may still change."""
-        return iter(self._launches.values())
 
     def related(self, row: Row, most: int = 8) -> tuple[Row, ...]:
         """Other launches of the same pod by name, or of the same image: what was this like before?"""
@@ -142,16 +161,14 @@ def _same_image(one: Row, other: Row) -> bool:
     return not set(one.images).isdisjoint(other.images)
 
 
-def _row(launch: Launch, old: Row | None, message: Recorded | Foreign) -> Row:
+def _row(known: _Known) -> Row:
+    launch = known.launch
+    assert launch is not None  # noqa: S101 - `_show` asks for no other
     asked, failure = launch.requested, launch.failure
-    at_ns = message.fact.at_ns if isinstance(message, Recorded) else 0
     images = tuple(dict.fromkeys(container.requested.image for container in launch.containers.values()))
     names = [container.requested.name for container in launch.containers.values()]
-    code = str(failure.diagnosis.code) if failure else ""
     namespace, name, node = (asked.namespace, asked.name, asked.node) if asked else ("", "", "")
-    began_ns = old.began_ns if old and old.began_ns else at_ns
-    words = (launch.pod, namespace, name, node, code, failure.transition if failure else "", *images, *names)
-    return Row(
+    row = Row(
         pod=launch.pod,
         title=title(launch),
         namespace=namespace,
@@ -160,17 +177,22 @@ def _row(launch: Launch, old: Row | None, message: Recorded | Foreign) -> Row:
         state=launch.state,
         group=group(launch),
         steps=_steps(launch),
-        code=code,
+        code=str(failure.diagnosis.code) if failure else "",
         message=failure.diagnosis.message if failure else "",
         transition=failure.transition if failure else "",
         images=images,
-        began_ns=began_ns,
-        changed_ns=max(at_ns, old.changed_ns if old else 0),
+        began_ns=known.began_ns,
+        changed_ns=known.changed_ns,
         took_ns=_took_ns(launch),
-        messages=(old.messages if old else 0) + 1,
-        simulated=launch.attested.simulated if launch.attested else False,
-        searched=" ".join(words).lower(),
+        messages=known.messages,
+        searched="",
     )
+    if known.broken is not None:
+        told = known.broken.diagnosis
+        broken = {"code": str(told.code), "message": told.message, "transition": ""}
+        row = replace(row, state=State.FAILED, group=Group.FAILED, **broken)  # type: ignore[arg-type]  # texts all
+    words = (row.pod, namespace, name, node, row.code, row.transition, *images, *names)
+    return replace(row, searched=" ".join(words).lower())
 
 
 def _steps(launch: Launch) -> int:
@@ -196,16 +218,3 @@ def group(launch: Launch) -> Group:
     if launch.state in (State.EXITED, State.STOPPING, State.GONE):
         return Group.ENDED
     return Group.LAUNCHING
-
-
-def _broken(row: Row, fault: Permanent) -> Row:
-    return replace(
-        row,
-        state=State.FAILED,
-        group=Group.FAILED,
-        code=str(fault.code),
-        message=fault.diagnosis.message,
-        transition="",
-        messages=row.messages + 1,
-        searched=f"{row.searched} {fault.code.lower()}",
-    )

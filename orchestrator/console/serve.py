@@ -149,8 +149,7 @@ class Console:
         index, news = self._site.index, self._site.news
         async with aclosing(tail(self._bus)) as batches:
             async for batch in batches:
-                for pod, message in batch:
-                    index.take(pod, message)
+                index.take(batch)
                 if not batch and not index.caught_up:
                     index.caught_up = True
                     await _log.ainfo("caught up", launches=len(index.rows), messages=index.messages)

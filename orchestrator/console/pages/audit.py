@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orchestrator.audit.search import Query, statement
+from orchestrator.audit.search import statement
 from orchestrator.console.ledger import Listed, Opened, Proven
 from orchestrator.console.pages.told import read
 from orchestrator.console.site import Site
@@ -31,11 +31,11 @@ async def show(request: Request) -> Response:
     site = Site.of(request)
     asked = {name: request.query_params.get(name, "").strip()[:_LONGEST] for name, _ in FILTERS}
     before = request.query_params.get("before", "")
-    query = Query({name: frozenset({value}) for name, value in asked.items() if value})
+    conditions = {name: value for name, value in asked.items() if value}
 
     def look() -> tuple[Opened, Listed, int]:
         opened = site.ledger.open_()
-        return opened, opened.newest(query, _number(before)), opened.last_sequence()
+        return opened, opened.newest(conditions, _number(before)), opened.last_sequence()
 
     try:
         opened, listed, last = await asyncio.to_thread(look)

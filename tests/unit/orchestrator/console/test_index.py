@@ -16,11 +16,9 @@ from tests.simulators.history import APP, POD, SIDECAR, START_NS, History
 
 
 def index_of(*histories: History) -> Index:
-    index, sequence = Index(), 0
-    for history in histories:
-        for raw in history.raw:
-            sequence += 1
-            index.take(history.pod, events.read(sequence, raw))
+    index = Index()
+    stored = [(history.pod, raw) for history in histories for raw in history.raw]
+    index.take([(pod, events.read(sequence, raw)) for sequence, (pod, raw) in enumerate(stored, 1)])
     return index
 
 
@@ -40,7 +38,7 @@ def test_a_row_says_what_the_fold_says_after_every_message() -> None:
     history.torn_down()
     index = Index()
     for message, launch in zip(history.records(), folds(history), strict=True):
-        index.take(POD, message)
+        index.take([(POD, message)])
         row = index.rows[POD]
         assert (row.state, row.title) == (launch.state, "payments/redis-0" if launch.requested else POD)
         check_counts(index)
@@ -81,8 +79,7 @@ def test_a_message_that_was_taken_is_not_taken_again() -> None:
     history = History()
     history.up_to_attested()
     index = index_of(history)
-    for message in history.records():
-        index.take(POD, message)
+    index.take([(POD, message) for message in history.records()])
     assert index.messages == 4
     check_counts(index)
 
@@ -105,8 +102,7 @@ def test_what_is_no_fact_is_no_reason_to_stop() -> None:
     history = History()
     history.up_to_attested()
     index = index_of(history)
-    index.take("garbage", events.read(99, b"\xff" * 40))
-    index.take(POD, events.read(100, b"no fact"))
+    index.take([("garbage", events.read(99, b"\xff" * 40)), (POD, events.read(100, b"no fact"))])
     assert index.rows["garbage"].title == "garbage"
     check_counts(index)
 

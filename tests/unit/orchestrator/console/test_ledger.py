@@ -11,7 +11,6 @@ import pytest
 from orchestrator.audit.bundle import verify_bundle
 from orchestrator.audit.merkle import leaf_hash
 from orchestrator.audit.proof import LogProof
-from orchestrator.audit.search import Query
 from orchestrator.console.ledger import PAGE, Ledger
 from orchestrator.faults import Code, Permanent
 from tests.simulators import audit_logs, fleet
@@ -135,8 +134,8 @@ def test_a_long_log_is_read_a_page_at_a_time_from_its_end(ledger: Ledger) -> Non
     opened = ledger.open_()
     seen, before = [], None
     while before is None or before > 0:
-        listed = opened.newest(Query(), before)
+        listed = opened.newest({}, before)
         seen += [one.index for one in listed.found]
         before = listed.before
     assert seen == list(range(opened.size - 1, -1, -1))
-    assert opened.newest(Query(), 10**9).found[0].index == opened.size - 1
+    assert opened.newest({}, 10**9).found[0].index == opened.size - 1
