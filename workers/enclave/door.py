@@ -1,6 +1,6 @@
 """The agent's side of its pod's doors: the only way out of the pod's network, through the untrusted host.
 
-Zone: enclave. May import: `orchestrator.{bus,faults}`, `workers.enclave.event_key`, the standard library.
+Zone: enclave. May import: `orchestrator.{bus,faults}`, `schemas`, `workers.enclave.event_key`, the standard library.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from orchestrator.bus import Credentials
 from orchestrator.faults import Code, Permanent, Temporary
+from schemas import strict_json
 from schemas.places import BUS_DOOR, HTTP_DOOR, POD_FILE
 from workers.enclave.event_key import BusKey
 
@@ -35,9 +36,9 @@ class Pod:
 def read_pod(path: Path = Path(POD_FILE)) -> Pod:
     """Raises Permanent(AGENT_NOT_STARTED)."""
     try:
-        document = json.loads(path.read_text())
-        return Pod(str(document["pod"]), str(document["node"]), str(document["bus_ca"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        document = strict_json.parse_object(path.read_bytes())
+        return Pod(*(strict_json.text(document, name) for name in ("pod", "node", "bus_ca")))
+    except (OSError, strict_json.Malformed) as error:
         raise Permanent(
             Code.AGENT_NOT_STARTED,
             "the host did not say which pod this agent is for",
@@ -70,31 +71,38 @@ def _ask(method: str, path: str, body: dict[str, str] | None) -> dict[str, Any]:
         connection.request(method, path, json.dumps(body) if body else None)
         response = connection.getresponse()
         raw = response.read(MAX_ANSWER + 1)
+        if response.length != 0 and len(raw) <= MAX_ANSWER:
+            raise http.client.IncompleteRead(b"")  # the host died in the middle of it
     except (OSError, http.client.HTTPException) as error:
-        raise Temporary(
-            Code.BUS_AWAY,
-            "the pod's door does not answer",
-            expected=f"{method} {path} answered within {PATIENCE} s",
-            got=type(error).__name__,
-            advice="see whether the node's host worker runs",
-        ) from error
+        raise _away(method, path, type(error).__name__) from error
     finally:
         connection.close()
     try:
-        document = json.loads(raw) if len(raw) <= MAX_ANSWER else None
-    except ValueError:
-        document = None
-    if response.status != http.client.OK or not isinstance(document, dict):
+        document = strict_json.parse_object(raw) if len(raw) <= MAX_ANSWER else {}
+    except strict_json.Malformed:
+        document = {}
+    if response.status == http.client.SERVICE_UNAVAILABLE:
+        raise _away(method, path, str(document.get("message"))[:500])
+    if response.status != http.client.OK or not document:
         raise _refused(path, document)
     return document
 
 
-def _refused(path: str, document: object) -> Permanent:
-    message = document.get("message") if isinstance(document, dict) else None
+def _away(method: str, path: str, got: str) -> Temporary:
+    return Temporary(
+        Code.BUS_AWAY,
+        "the pod's door does not answer",
+        expected=f"{method} {path} answered within {PATIENCE} s",
+        got=got,
+        advice="see whether the node's host worker runs, and what it waits for",
+    )
+
+
+def _refused(path: str, document: dict[str, Any]) -> Permanent:
     return Permanent(
         Code.INPUT,
         f"the pod's door refused {path}",
         expected="an answer in JSON",
-        got=str(message)[:500],
+        got=str(document.get("message", "none"))[:500],
         advice="see the host worker's log",
     )

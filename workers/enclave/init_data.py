@@ -4,7 +4,7 @@ Zone: enclave. May import: `orchestrator.faults`, the standard library.
 
 The file comes from the host, which cannot change it: its SHA-256 is the CONFIGID in every quote of this enclave, and
 the key broker gives nothing to a CONFIGID that the owner did not list. Format: CoCo init-data 0.1.0 (TOML), with one
-member of `[data]` ours:
+member of `[data]` ours, in which a member that is not one of these five is refused:
 
     version = "0.1.0"
     algorithm = "sha256"
@@ -29,6 +29,7 @@ from orchestrator.faults import Code, Permanent
 
 MEMBER: Final = "enclave-cc.toml"
 MAX_BYTES: Final = 256 * 1024
+MEMBERS: Final = frozenset({"kbs_url", "kbs_ca", "image_policy", "launch_policy", "registry_ca"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,14 @@ def parse(raw: bytes) -> InitData:
         text = raw.decode()
         outer = tomllib.loads(text)
         inner = tomllib.loads(_text(outer.get("data"), MEMBER))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise _malformed("TOML in UTF-8", str(error)) from error
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and TOMLDecodeError are ValueErrors
+        raise _malformed("TOML in UTF-8", str(error)[:500]) from error
     if (outer.get("version"), outer.get("algorithm")) != ("0.1.0", "sha256"):
-        raise _malformed('version "0.1.0", algorithm "sha256"', f"{outer.get('version')}, {outer.get('algorithm')}")
+        raise _malformed(
+            'version "0.1.0", algorithm "sha256"', f"{outer.get('version')}, {outer.get('algorithm')}"[:500]
+        )
+    if unknown := sorted(inner.keys() - MEMBERS):
+        raise _malformed(f"{', '.join(sorted(MEMBERS))} and nothing else", f"{unknown[0]!r} in {MEMBER}"[:500])
     return InitData(
         text=text,
         kbs_url=_text(inner, "kbs_url"),
