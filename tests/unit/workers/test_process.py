@@ -34,9 +34,10 @@ class Bench:
         self.queue = WorkQueue(bus)
 
     @asynccontextmanager
-    async def worker(self, do: Do, bus: Bus | None = None) -> AsyncIterator[asyncio.Task[None]]:
+    async def worker(self, do: Do, bus: Bus | None = None, **more: Do) -> AsyncIterator[asyncio.Task[None]]:
         await self.queue.ensure_consumer(CONSUMER, subjects.host_commands(NODE))
-        worker = Worker(bus or self.bus, CONSUMER, Identity(Zone.HOST, "worker/test"), {"create_sandbox": do})
+        steps = {"create_sandbox": do, **more}
+        worker = Worker(bus or self.bus, CONSUMER, Identity(Zone.HOST, "worker/test"), steps)
         task = asyncio.create_task(worker.run())
         try:
             yield task
@@ -329,6 +330,35 @@ async def test_a_copy_of_a_command_at_work_is_dropped_and_the_command_itself_kep
         go_on.set()
         await bench.told()
         await bench.drained()
+
+
+async def test_what_removes_a_pod_on_a_node_waits_for_what_is_being_made_there(bus: Bus) -> None:
+    bench, made, go_on = Bench(bus), asyncio.Event(), asyncio.Event()
+    order: list[str] = []
+
+    async def make(_: Command, __: Launch) -> Body:
+        made.set()
+        await go_on.wait()
+        order.append("made")
+        return DONE
+
+    async def remove(_: Command, __: Launch) -> Body:
+        order.append("removed")
+        return events.TornDown(())
+
+    await bench.request()
+    async with bench.worker(make, teardown=remove):
+        await bench.command()
+        await made.wait()
+        await bench.histories.append(Fact(POD, events.StopRequested("the test asked"), Zone.HOST, "shim"))
+        await bench.command(transition="teardown")
+        await asyncio.sleep(0.3)
+        assert order == []
+        go_on.set()
+        launch = await bench.told(3)
+        await bench.drained()
+    assert order == ["made", "removed"]
+    assert launch.progress.state is State.GONE
 
 
 async def test_a_worker_outlives_its_server_and_finishes_what_it_began(server: NatsServer) -> None:
