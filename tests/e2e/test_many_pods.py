@@ -39,7 +39,7 @@ from workers.enclave import door
 from workers.enclave.event_key import BusKey
 from workers.host.bus_users import AgentSigner, agent_inbox, mint_agent_user
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]  # the first test makes the stack and its images
 
 PODS, CONTAINERS = 5, 2
 FIRST_PORT = 8080

@@ -24,15 +24,24 @@ LOOK: Final = 0.5
 class Watch:
     """While entered, follows what is stored about the pod of that `name`.
 
-    `act` is called once, within milliseconds of the storing of the first fact that `at` accepts; `acted` says so.
-    `pod` is the pod's id as soon as the pod was requested.
+    `act` is called once, within milliseconds of the storing of the first fact that `at` accepts; `acted` says so. What
+    takes longer to find out is for `prepare`, which is called with the pod's id when the pod is requested; from then on
+    `pod` is that id.
     """
 
-    def __init__(self, stack: Stack, name: str, at: Callable[[Fact], bool], act: Callable[[Fact], None]) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        name: str,
+        at: Callable[[Fact], bool],
+        act: Callable[[Fact], None],
+        prepare: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._stack = stack
         self._name = name
         self._at = at
         self._act = act
+        self._prepare = prepare
         self._ready = threading.Event()
         self._ends = threading.Event()
         self._failed: Exception | None = None
@@ -84,6 +93,7 @@ class Watch:
         fact = message.fact
         if isinstance(fact.body, PodRequested) and fact.body.name == self._name:
             self.pod = fact.pod
+            self._prepare(fact.pod)
         if fact.pod == self.pod and not self.acted and self._at(fact):
             self._act(fact)
             self.acted = True
