@@ -36,6 +36,7 @@ _READ: Final = (
     "$JS.API.CONSUMER.DELETE.EV.*",
     "$JS.API.DIRECT.GET.EV.>",
     "$JS.API.DIRECT.GET.EV",
+    "$JS.FC.EV.>",
 )
 _NOT_THE_DISPATCHERS: Final = tuple(
     f"$JS.API.CONSUMER.{verb}" for verb in ("CREATE.EV.dispatch.>", "CREATE.EV.dispatch", "DELETE.EV.dispatch")

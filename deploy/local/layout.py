@@ -58,6 +58,16 @@ class Layout:
         return self.root / "client.toml"
 
     @property
+    def audit_key(self) -> Path:
+        """What signs the audit log, which lies in `audit` beside it; see deploy/local/audit.py."""
+        return self.root / "audit.key"
+
+    @property
+    def operator_config(self) -> Path:
+        """The same for `enclave-cc resume` and its kin, which give orders."""
+        return self.root / "operator.toml"
+
+    @property
     def node_config(self) -> Path:
         """What the host worker, the shim and the snapshotter read; see workers/host/node.py."""
         return self.root / "node.toml"

@@ -1,6 +1,6 @@
 """`node.toml` for a stack's one node; workers/host/node.py defines its form.
 
-Zone: host. May import: `deploy.local.layout`.
+Zone: host. May import: `deploy.local.layout`, `orchestrator.bus`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.local.layout import Layout
+from orchestrator.bus.operator_key import OperatorKey
 
 NODE: Final = "local"
 
@@ -40,6 +41,7 @@ def configuration(layout: Layout) -> str:
         "shim": layout.credentials("shim"),
         "agent_signer": layout.root / "bus/agents.json",
     }
+    orders = f'operators = ["{OperatorKey.load(layout.credentials("operator")).public.hex()}"]\n'
     enclave = {
         "agent_bundle": agent_bundle(layout),
         "boot_bundle": boot_bundle(layout),
@@ -49,8 +51,8 @@ def configuration(layout: Layout) -> str:
         "init_data": layout.root / "init-data.toml",
     }
     reachable = [layout.registry_host, f"127.0.0.1:{layout.ports.kbs}"]
-    sections = [_table("", values), _table("bus", bus), _table("credentials", credentials), _table("enclave", enclave)]
-    return "\n".join(sections) + f"reachable = {json.dumps(reachable)}\n"
+    sections = [_table("", values), _table("bus", bus), _table("credentials", credentials), f"[orders]\n{orders}"]
+    return "\n".join([*sections, _table("enclave", enclave)]) + f"reachable = {json.dumps(reachable)}\n"
 
 
 def _table(name: str, values: Mapping[str, object]) -> str:

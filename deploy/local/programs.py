@@ -69,6 +69,11 @@ def all_programs(layout: Layout) -> list[Program]:
             (python, "-m", "orchestrator", "--bus", layout.bus_url, "--ca", str(layout.ca))
             + ("--credentials", str(layout.credentials("orchestrator"))),
         ),
+        Program(
+            "audit",
+            (python, "-m", "deploy.cli", "audit", "run")
+            + ("--config", str(layout.client_config), "--key", str(layout.audit_key)),
+        ),
         Program("worker", (python, "-m", "workers.host"), environment=node),
         Program(
             "snapshotter",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.local import (
+    audit,
     authority,
     bus_accounts,
     bus_server,
@@ -210,8 +211,10 @@ def _write(where: Layout) -> None:
     (where.root / "registry.yml").write_text(registry.configuration(where, files["registry"]))
     containerd.write(where)
     where.node_config.write_text(node.configuration(where))
-    reader = BusSettings(where.bus_url, str(where.ca), str(where.credentials("reader")), bus_accounts.inbox("reader"))
-    where.client_config.write_text(reader.text())
+    for role, config in (("reader", where.client_config), ("operator", where.operator_config)):
+        settings = BusSettings(where.bus_url, str(where.ca), str(where.credentials(role)), bus_accounts.inbox(role))
+        config.write_text(settings.text())
+    audit.create(where)
     build_bundle(BOOT, node.boot_bundle(where))
     Owner(where).create()
     where.save()
