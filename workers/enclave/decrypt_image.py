@@ -70,7 +70,10 @@ class DecryptImage:
 
     async def __call__(self, command: Command, launch: Launch) -> ImageDecrypted:
         """Raises what `image.pull.resolve`, its layers, the KBS client and the sealing writer raise."""
-        reference = launch.containers[command.container].requested.image
+        container = launch.containers[command.container]
+        if command.attempt == container.progress.first > 1:
+            await asyncio.to_thread(self._kbs.attest)  # resumed: what the broker once believed is asked for again
+        reference = container.requested.image
         return await asyncio.to_thread(self._decrypt, command, reference)
 
     def _decrypt(self, command: Command, reference: str) -> ImageDecrypted:

@@ -43,7 +43,7 @@ async def serve(node: Node) -> None:
         gate = Gate(node, AgentSigner.load(node.credentials["agent_signer"]), histories)
         exits = Exits(runc, histories, actor)
         steps: dict[str, Step] = {
-            "create_sandbox": CreateSandbox(runc),
+            "create_sandbox": CreateSandbox(runc, node.pod_dir),
             "launch_agent": LaunchAgent(node, runc, libos, queue, gate),
             "start_app": StartApp(node, runc, libos),
             "teardown": Teardown(node, runc, libos, queue, gate, exits),

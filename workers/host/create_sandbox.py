@@ -1,4 +1,4 @@
-"""create_sandbox: runc creates and starts the pod's pause container from containerd's own bundle.
+"""create_sandbox: runc creates and starts the pod's pause container from containerd's own bundle, or a borrowed one.
 
 Zone: host. May import: `workers.host`, `orchestrator.{events,faults,launch}`.
 """
@@ -6,11 +6,13 @@ Zone: host. May import: `workers.host`, `orchestrator.{events,faults,launch}`.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.events import Command, SandboxCreated
 from orchestrator.faults import Code, Permanent
 from orchestrator.launch import Launch
+from workers.host.borrowed import sandbox_bundle
 from workers.host.conmon import Streams
 from workers.host.runc import Held, Role, Runc
 
@@ -18,13 +20,17 @@ from workers.host.runc import Held, Role, Runc
 class CreateSandbox:
     """The transition requested -> sandbox."""
 
-    def __init__(self, runc: Runc) -> None:
+    def __init__(self, runc: Runc, pod_dir: Callable[[str], Path]) -> None:
+        """`pod_dir` says where a pod's small files lie: a fork's bundle is made there."""
         self._runc = runc
+        self._pod_dir = pod_dir
 
     async def __call__(self, command: Command, launch: Launch) -> SandboxCreated:
         """Raises Permanent(SANDBOX_HOST_NETWORK, SANDBOX_NOT_CREATED, RUNTIME)."""
         bundle = Path(launch.requested.bundle if launch.requested else "")
-        netns = network_namespace(bundle)
+        if launch.forked is not None:
+            bundle = sandbox_bundle(bundle, self._pod_dir(command.pod) / "sandbox", command.pod)
+        netns = "" if launch.forked is not None else network_namespace(bundle)
         status, pid = await self._runc.state(command.pod)
         if status != "running":
             if status != "absent" or self._runc.traces(command.pod):
@@ -32,7 +38,7 @@ class CreateSandbox:
             held = Held(command.pod, command.pod, "", Role.PAUSE, command.attempt)
             pid = await self._runc.create(held, bundle, Streams())
             await self._runc.start(command.pod)
-        return SandboxCreated(runc_id=command.pod, pid=pid, netns=netns)
+        return SandboxCreated(runc_id=command.pod, pid=pid, netns=netns or f"/proc/{pid}/ns/net")
 
 
 def network_namespace(bundle: Path) -> str:

@@ -1,6 +1,6 @@
 """A node's configuration and its directories.
 
-Zone: host. May import: `orchestrator.{bus,faults}`, the standard library.
+Zone: host. May import: `orchestrator.{bus,events,faults}`, the standard library.
 
 `node.toml`, shared by the host worker, the shim and the snapshotter; a member that it does not have is refused, and
 every path is absolute:
@@ -15,6 +15,9 @@ every path is absolute:
     [credentials]                         # NATS credentials files, one a role
     worker = "..."  shim = "..."
     agent_signer = "..."                  # the account's scoped signing key: makes a user for each pod's agent
+    [orders]                              # optional; without it nobody gives orders about this node's launches
+    operators = ["..."]                   # Ed25519 public keys, hex: who may resume and fork them
+    hold_failed_seconds = 0               # how long what failed is kept for that; a pod may ask for another time
     [enclave]
     agent_bundle = "..."  boot_bundle = "..."  libos = "sim"  socket = "..."  control = "..."  debug = false
     init_data = "..."                     # the owner's init-data TOML for this node's pods
@@ -33,6 +36,7 @@ from typing import Any, Final
 
 from orchestrator.bus import Credentials
 from orchestrator.bus.subjects import token
+from orchestrator.events import MAX_HOLD_SECONDS
 from orchestrator.faults import Code, Permanent
 
 ENVIRONMENT: Final = "ENCLAVE_CC_NODE_CONFIG"
@@ -40,6 +44,7 @@ DEFAULT_PATH: Final = Path("/etc/enclave-cc/node.toml")
 LIBOSES: Final = ("sim",)
 """What can run enclaves here. A name that is not one of them must not end up as a simulation."""
 
+_KEY: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _AUTHORITY: Final = re.compile(r"[A-Za-z0-9.-]{1,253}:([1-9][0-9]{0,4})", re.ASCII)
 
 
@@ -65,6 +70,8 @@ class Node:
     run_dir: Path
     state_dir: Path
     runc: str
+    operators: tuple[bytes, ...]
+    hold_failed_seconds: int
     bus_url: str
     bus_ca: Path
     credentials: dict[str, Path]
@@ -110,7 +117,9 @@ def load(path: Path | None = None) -> Node:
 
 
 def _parse(document: Mapping[str, Any]) -> Node:
-    top = _Table("", document, ("node", "run_dir", "state_dir", "runc", "bus", "credentials", "enclave"))
+    top = _Table("", document, ("node", "run_dir", "state_dir", "runc", "bus", "credentials", "orders", "enclave"))
+    given = ("operators", "hold_failed_seconds")
+    orders = top.table("orders", given) if "orders" in document else _Table("orders", {}, given)
     bus = top.table("bus", ("url", "ca"))
     credentials = top.table("credentials")
     enclave = top.table(
@@ -122,6 +131,8 @@ def _parse(document: Mapping[str, Any]) -> Node:
         run_dir=top.path("run_dir"),
         state_dir=top.path("state_dir"),
         runc=top.text("runc"),
+        operators=orders.keys("operators"),
+        hold_failed_seconds=orders.seconds("hold_failed_seconds"),
         bus_url=bus.text("url"),
         bus_ca=bus.path("ca"),
         credentials={role: credentials.path(role) for role in credentials.members},
@@ -186,6 +197,18 @@ class _Table:
         if not isinstance(value, list) or not all(_is_authority(entry) for entry in value):
             raise self._wrong(name, "an array of host:port")
         return frozenset(value)
+
+    def keys(self, name: str) -> tuple[bytes, ...]:
+        value = self.members.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(key, str) and _KEY.fullmatch(key) for key in value):
+            raise self._wrong(name, "an array of Ed25519 public keys, 64 lower-case hexadecimal digits each")
+        return tuple(bytes.fromhex(key) for key in value)
+
+    def seconds(self, name: str) -> int:
+        value = self.members.get(name, 0)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_HOLD_SECONDS:
+            raise self._wrong(name, f"whole seconds up to {MAX_HOLD_SECONDS}")
+        return value
 
     def _place(self, name: str) -> str:
         return f"{self.name}.{name}" if self.name else name

@@ -16,7 +16,7 @@ from orchestrator.events import AppStarted, Command
 from orchestrator.faults import Code, Permanent
 from orchestrator.launch import Launch
 from schemas.places import CONTAINER_FILE, STORE, offered_at
-from workers.host import spec
+from workers.host import borrowed, spec
 from workers.host.conmon import Streams
 from workers.host.libos.backend import LibOS
 from workers.host.node import Node
@@ -45,6 +45,8 @@ class StartApp:
             await self._runc.discard(command.container)
         directory = self._node.pod_dir(command.pod) / "apps" / command.container
         proposed = read_proposal(Path(container.requested.bundle))
+        if launch.forked is not None:
+            proposed = borrowed.proposal(proposed, command.container)
         sandbox_pid = launch.sandbox.pid if launch.sandbox else 0
         extras = self._libos.container_extras()
         held = Held(command.container, command.pod, command.container, Role.APP, command.attempt)

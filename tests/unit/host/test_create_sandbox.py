@@ -46,17 +46,17 @@ def pod(bundles: Bundles) -> Pod:
 
 
 async def test_the_pause_container_runs_and_the_fact_says_where(pod: Pod, runc: Runc) -> None:
-    fact = await CreateSandbox(runc)(pod.command(), pod.launch)
+    fact = await CreateSandbox(runc, Path)(pod.command(), pod.launch)
     assert (fact.runc_id, fact.netns) == (pod.id, pod.netns)
     assert await runc.state(pod.id) == ("running", fact.pid)
     assert runc.held() == [pod.held()]
 
 
 async def test_asked_again_it_finds_what_it_made(pod: Pod, runc: Runc) -> None:
-    step = CreateSandbox(runc)
+    step = CreateSandbox(runc, Path)
     first = await step(pod.command(), pod.launch)
     assert await step(pod.command(), pod.launch) == first
-    assert await CreateSandbox(runc)(pod.command(attempt=2), pod.launch) == first
+    assert await CreateSandbox(runc, Path)(pod.command(attempt=2), pod.launch) == first
 
 
 @pytest.mark.parametrize("state", ["created", "stopped", "half-made"])
@@ -71,7 +71,7 @@ async def test_what_an_earlier_attempt_left_is_made_again(pod: Pod, runc: Runc, 
             await runc.kill(pod.id, 9)
             while runc.exit_of(pod.id) is None:
                 await asyncio.sleep(0.01)
-    fact = await CreateSandbox(runc)(pod.command(attempt=2), pod.launch)
+    fact = await CreateSandbox(runc, Path)(pod.command(attempt=2), pod.launch)
     assert await runc.state(pod.id) == ("running", fact.pid)
     assert runc.held() == [pod.held(attempt=2)]
     assert runc.ended() == [], "the exit of what was replaced is nobody's news"
@@ -84,12 +84,12 @@ async def test_what_a_worker_that_died_is_still_making_is_waited_for(pod: Pod, r
     slow.write_text('#!/bin/sh\ncase " $* " in *" create "*) sleep 0.5 ;; esac\nexec /usr/sbin/runc "$@"\n')
     slow.chmod(0o755)
     runc = Runc(str(slow), run_dir)
-    dying = asyncio.create_task(CreateSandbox(runc)(pod.command(), pod.launch))
+    dying = asyncio.create_task(CreateSandbox(runc, Path)(pod.command(), pod.launch))
     while not (run_dir / "held" / f"{pod.id}.conmon").exists():
         await asyncio.sleep(0.01)
     dying.cancel()
     await asyncio.wait([dying])
-    fact = await CreateSandbox(runc)(pod.command(attempt=2), pod.launch)
+    fact = await CreateSandbox(runc, Path)(pod.command(attempt=2), pod.launch)
     assert await runc.state(pod.id) == ("running", fact.pid)
     assert runc.held() == [pod.held(attempt=2)]
 
@@ -99,7 +99,7 @@ async def test_what_runc_cannot_make_is_told_in_its_words(pod: Pod, runc: Runc) 
     document["process"]["args"] = ["/no/such/pause"]
     (pod.bundle / "config.json").write_text(json.dumps(document))
     with pytest.raises(Permanent) as raised:
-        await CreateSandbox(runc)(pod.command(), pod.launch)
+        await CreateSandbox(runc, Path)(pod.command(), pod.launch)
     assert raised.value.code is Code.RUNTIME
     assert "/no/such/pause" in raised.value.diagnosis.got
 
@@ -135,7 +135,7 @@ def test_a_bundle_that_is_none_is_refused(pod: Pod, text: str) -> None:
 
 async def test_a_pod_that_nobody_requested_has_no_bundle(pod: Pod, runc: Runc) -> None:
     with pytest.raises(Permanent) as raised:
-        await CreateSandbox(runc)(pod.command(), new(pod.id))
+        await CreateSandbox(runc, Path)(pod.command(), new(pod.id))
     assert raised.value.code is Code.SANDBOX_NOT_CREATED
     (pod.bundle / "config.json").unlink()
     with pytest.raises(Permanent):

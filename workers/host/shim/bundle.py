@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from orchestrator.events import MAX_HOLD_SECONDS
 from orchestrator.faults import Code, Permanent
 
 _CRI: Final = "io.kubernetes.cri."
 INIT_DATA_ANNOTATION: Final = "enclave-cc/init-data-sha256"
 """A pod's annotation; containerd passes it on where the runtime's `pod_annotations` admit it."""
+HOLD_ANNOTATION: Final = "enclave-cc/hold-failed-seconds"
+"""Another: how long what fails of this pod is kept for an operator to resume it; without it, as the node says."""
+
 _MAX_CONFIG_BYTES: Final = 8 << 20
 
 
@@ -24,6 +28,7 @@ class Bundle:
     """One bundle. `sandbox_id` is the container's own id for a sandbox; `image` and `name` are empty there.
 
     `process_sha256` is the hex SHA-256 of the proposed OCI process as canonical JSON (sorted keys, no spaces, UTF-8).
+    `hold_seconds` is what the pod asks for, None where it asks for nothing.
     """
 
     path: Path
@@ -36,6 +41,7 @@ class Bundle:
     image: str
     process_sha256: str
     init_data_sha256: str
+    hold_seconds: int | None = None
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -61,6 +67,22 @@ def read_bundle(path: Path) -> Bundle:
         image=annotations.get(f"{_CRI}image-name", ""),
         process_sha256=hashlib.sha256(process.encode()).hexdigest(),
         init_data_sha256=annotations.get(INIT_DATA_ANNOTATION, ""),
+        hold_seconds=_hold(annotations.get(HOLD_ANNOTATION, "")),
+    )
+
+
+def _hold(text: str) -> int | None:
+    """The annotation's seconds; None without one. Raises Permanent(INPUT): a pod that means to be held must be."""
+    if not text:
+        return None
+    if text.isascii() and text.isdecimal() and len(text) < 5 and int(text) <= MAX_HOLD_SECONDS:
+        return int(text)
+    raise Permanent(
+        Code.INPUT,
+        f"the pod's annotation {HOLD_ANNOTATION} is not understood",
+        expected=f"whole seconds up to {MAX_HOLD_SECONDS}",
+        got=repr(text[:100]),
+        advice="correct the annotation in the pod's specification",
     )
 
 

@@ -18,7 +18,7 @@ from orchestrator.bus import Bus, Histories, connect, subjects
 from orchestrator.events import Body, ContainerRequested, Fact, PodRequested, StartRequested, StopRequested
 from orchestrator.faults import Code, Fault, Permanent
 from orchestrator.fold import apply
-from orchestrator.launch import Launch, Progress
+from orchestrator.launch import Launch, Progress, held
 from orchestrator.lifecycle import State, Zone
 from schemas import commands_pb2
 from workers.host.node import Node
@@ -76,6 +76,8 @@ class BusPod:
             uid=request.uid,
             bundle=request.bundle,
             init_data_sha256=request.init_data_sha256,
+            hold_seconds=node.hold_failed_seconds if request.hold_seconds is None else request.hold_seconds,
+            operators=node.operators,
         )
         await self._append(body, "", lambda launch: launch.requested is None)
         return await self._until(_sandbox_pid)
@@ -160,22 +162,22 @@ class BusPod:
 def _sandbox_pid(launch: Launch) -> int | None:
     if launch.sandbox is not None:
         return launch.sandbox.pid
-    _check(launch.progress)
+    _check(launch, launch.progress)
     return None
 
 
 def _is_attested(launch: Launch) -> bool | None:
-    _check(launch.progress)
+    _check(launch, launch.progress)
     return True if launch.attested is not None else None
 
 
 def _is_sealed(launch: Launch, id_: str) -> bool | None:
     container = launch.containers.get(id_)
     if container is not None:
-        _check(container.progress)
+        _check(launch, container.progress)
         if container.sealed is not None:
             return True
-    _check(launch.progress)
+    _check(launch, launch.progress)
     return None
 
 
@@ -188,8 +190,8 @@ def _workload_pid(launch: Launch, id_: str) -> int | None:
     if container is not None:
         if container.booted is not None and container.started is not None:
             return container.started.pid
-        _check(container.progress)
-    _check(launch.progress)
+        _check(launch, container.progress)
+    _check(launch, launch.progress)
     return None
 
 
@@ -218,12 +220,14 @@ def _is_gone(launch: Launch, id_: str) -> bool:
     return container is not None and (container.progress.state is State.GONE or launch.progress.torn_down)
 
 
-def _check(progress: Progress) -> None:
-    """Raise why a launch goes no further, if it does not.
+def _check(launch: Launch, progress: Progress) -> None:
+    """Raise why a launch goes no further, if it does not. What is held may go on yet.
 
     What ended it may have been temporary; its attempts are used up, so the launch is over for good. A kubelet would
     take the status of a temporary fault (UNAVAILABLE) for containerd itself being away.
     """
+    if held(launch, progress):
+        return
     if progress.failure is not None:
         d = progress.failure.diagnosis
         raise Permanent(d.code, d.message, expected=d.expected, got=d.got, advice=d.advice)

@@ -9,6 +9,7 @@ Peer: containerd api/runtime/task/v2; runtime/v2/shim.go for what containerd doe
     Start of a container              start requested, until its workload runs
     Kill, Delete                      a signal; removal, until nothing is left
 
+- A launch that fails and is held lets the running call wait: it may be resumed, until the hold is over.
 - A launch that fails answers the running call with its diagnosis. The task has then ended, with status 255: Kill finds
   nothing to kill, Wait returns, Delete removes what there is. containerd cleans up by exactly these three.
 - Kill and Delete of one task take turns: containerd closes the connection after Delete, whoever else waits on it.
@@ -255,7 +256,12 @@ class TaskService:
         if bundle.is_sandbox:
             mount(mounts, bundle.path / "rootfs")
             request = SandboxRequest(
-                str(bundle.path), bundle.namespace, bundle.pod_name, bundle.pod_uid, bundle.init_data_sha256
+                str(bundle.path),
+                bundle.namespace,
+                bundle.pod_name,
+                bundle.pod_uid,
+                bundle.init_data_sha256,
+                bundle.hold_seconds,
             )
             task.pid = await self._pod.request_sandbox(request)
         else:
