@@ -69,6 +69,16 @@ class Network:
         return await asyncio.open_connection(sock=connection)
 
 
+def in_network(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an asynchronous test in an event loop inside its fixture `network`, where a pod's fixed ports are free."""
+
+    @functools.wraps(test)
+    def inside(*args: Any, **named: Any) -> None:
+        named["network"].inside(lambda: asyncio.run(asyncio.wait_for(test(*args, **named), 60)))
+
+    return inside
+
+
 def in_own_network(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """Run an asynchronous test in an event loop whose sockets are all in a namespace of the test's own.
 

@@ -1,12 +1,15 @@
 """boot_app: the app enclave is told to boot, and tells when its workload's first instruction is about to run.
 
-Zone: enclave. May import: `workers.enclave`, `orchestrator.{events,launch}`. The doing is `workers.enclave.boot`'s.
+Zone: enclave. May import: `workers.enclave`, `orchestrator.{events,launch}`, `schemas`.
+
+The doing is `workers.enclave.boot`'s.
 """
 
 from __future__ import annotations
 
 from orchestrator.events import AppBooted, Command
 from orchestrator.launch import Launch
+from schemas import strict_json
 from workers.enclave import messages
 from workers.enclave.sessions import Sessions
 from workers.enclave.work import Works
@@ -20,11 +23,18 @@ class BootApp:
         self._works = works
 
     async def __call__(self, command: Command, launch: Launch) -> AppBooted:  # noqa: ARG002 - every step is called so
-        """Raises what boot init says has failed (BOOT_*), Temporary(CONFIG_LOCAL_ATTESTATION) when it went away."""
+        """Raises what boot init says has failed (BOOT_*), Permanent(CONFIG_LOCAL_ATTESTATION) for what it may not say.
+
+        Raises Temporary(CONFIG_LOCAL_ATTESTATION) when it went away.
+        """
         session = await self._sessions.wait(command.container, command.attempt)
-        await session.channel.send(messages.pack("boot"))
-        told = messages.unpack(await session.channel.receive(), "booted")
-        session.channel.close()
-        self._works.drop(command.container)
-        self._sessions.forget(command.container, command.attempt)
-        return AppBooted(nanoseconds=int(told["nanoseconds"]), process=int(told["process"]))
+        try:
+            await session.channel.send(messages.pack("boot"))
+            told = messages.unpack(await session.channel.receive(), "booted")
+            with messages.understood("booted"):
+                return AppBooted(strict_json.integer(told, "nanoseconds"), strict_json.integer(told, "process"))
+        finally:
+            # There is one attempt: whatever came of it, nothing more will be said to this enclave.
+            session.channel.close()
+            self._works.drop(command.container)
+            self._sessions.forget(command.container, command.attempt)

@@ -13,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from threading import Event
 
 from orchestrator.events import Command, ImageDecrypted
-from orchestrator.faults import Permanent
+from orchestrator.faults import Code, Permanent, Temporary
 from orchestrator.launch import Launch
 from schemas.places import STORES, store_name
 from workers.enclave.image.layers import LayerReader
@@ -70,25 +71,33 @@ class DecryptImage:
 
     async def __call__(self, command: Command, launch: Launch) -> ImageDecrypted:
         """Raises what `image.pull.resolve`, its layers, the KBS client and the sealing writer raise."""
-        container = launch.containers[command.container]
-        if command.attempt == container.progress.first > 1:
-            await asyncio.to_thread(self._kbs.attest)  # resumed: what the broker once believed is asked for again
-        reference = container.requested.image
-        return await asyncio.to_thread(self._decrypt, command, reference)
+        self._works.keep({c.id for c in launch.containers.values() if c.progress.live})
+        reference = launch.containers[command.container].requested.image
+        abandoned = Event()
+        decrypting = asyncio.ensure_future(asyncio.to_thread(self._decrypt, command, reference, abandoned))
+        try:
+            work, fact = await asyncio.shield(decrypting)
+        except asyncio.CancelledError:
+            # The thread goes on to the end of its layer; the next attempt may be done by then, and its work counts.
+            abandoned.set()
+            decrypting.add_done_callback(_wipe)
+            raise
+        self._works.put(command.container, work)
+        return fact
 
-    def _decrypt(self, command: Command, reference: str) -> ImageDecrypted:
+    def _decrypt(self, command: Command, reference: str, abandoned: Event) -> tuple[ContainerWork, ImageDecrypted]:
         started = time.monotonic_ns()
         policy = ImagePolicy.parse(self._resource(self._init_data.image_policy))
         plan = resolve(reference, self._registry, policy, self._resource)
         writer = SealingWriter(self._stores / store_name(command.container, command.attempt))
         try:
             for layer in plan.layers():
+                _check_wanted(abandoned)
                 seal(layer, writer)
         except BaseException:
             writer.abort()
             raise
-        self._works.put(command.container, ContainerWork(plan, writer))
-        return self._fact(plan, time.monotonic_ns() - started)
+        return ContainerWork(plan, writer), self._fact(plan, time.monotonic_ns() - started)
 
     def _fact(self, plan: ImagePlan, nanoseconds: int) -> ImageDecrypted:
         return ImageDecrypted(
@@ -103,3 +112,18 @@ class DecryptImage:
 
     def _resource(self, uri: str) -> bytes:
         return self._kbs.get_resource(ResourceUri.parse(uri))
+
+
+def _check_wanted(abandoned: Event) -> None:
+    if abandoned.is_set():
+        raise Temporary(
+            Code.DEADLINE,
+            "nobody waits for this image any more",
+            expected="a command within its deadline",
+            got="one that was given up between two layers",
+        )
+
+
+def _wipe(decrypting: asyncio.Future[tuple[ContainerWork, ImageDecrypted]]) -> None:
+    if not decrypting.cancelled() and decrypting.exception() is None:
+        decrypting.result()[0].wipe()

@@ -48,11 +48,15 @@ class DeliverConfig:
     async def __call__(self, command: Command, launch: Launch) -> ConfigDelivered:  # noqa: ARG002 - every step is called so
         """Raises Permanent(CONFIG_PROCESS_DENIED, CONFIG_APP_MEASUREMENT, CONFIG_USED...) and the KBS client's."""
         work = self._claim(command)
-        approved = await self._judge(command, work)  # checks 1 and 2
-        secrets = {uri: await self._resource(uri) for uri in approved.secret_uris}  # check 3
-        check_variables(approved, secrets)
-        session = await self._sessions.wait(command.container, command.attempt)  # check 4
-        await self._hand_over(session, work, approved, secrets)  # check 5
+        try:
+            approved = await self._judge(command, work)  # checks 1 and 2
+            secrets = {uri: await self._resource(uri) for uri in approved.secret_uris}  # check 3
+            check_variables(approved, secrets)
+            session = await self._sessions.wait(command.container, command.attempt)  # check 4
+            await self._hand_over(session, work, approved, secrets)  # check 5
+        except BaseException:
+            self._works.drop(command.container)  # there is no other attempt: the key ends here
+            raise
         return ConfigDelivered(
             config_sha256=approved.digest.removeprefix("sha256:"),
             verdict=approved.verdict,
@@ -94,9 +98,14 @@ class DeliverConfig:
             upper_bytes=UPPER_BYTES,
             secrets={uri: base64.b64encode(value).decode() for uri, value in secrets.items()},
         )
-        await session.channel.send(message)
-        messages.unpack(await session.channel.receive(), "accepted")
-        sealed.key.wipe()
+        try:
+            await session.channel.send(message)
+            messages.unpack(await session.channel.receive(), "accepted")
+        except BaseException:
+            session.channel.close()
+            raise
+        finally:
+            sealed.key.wipe()
 
 
 def check_variables(approved: ApprovedProcess, secrets: Mapping[str, bytes]) -> None:

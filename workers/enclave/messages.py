@@ -1,23 +1,30 @@
 """What agent and boot init say to each other inside their attested channel.
 
-Zone: enclave. May import: `orchestrator.faults`, the standard library.
+Zone: enclave. May import: `orchestrator.faults`, `schemas`, the standard library.
 
 JSON objects with a member `type`; both ends are measured and of one release, so anything unexpected is a defect or an
 attack and ends the conversation.
 
     boot init -> agent   hello {container, attempt}
-    agent -> boot init   config {process, root_hash, key, upper_bytes, secrets}   or   refused {code, message}
+    agent -> boot init   config {process, root_hash, key, upper_bytes, secrets}
     boot init -> agent   accepted {}
     agent -> boot init   boot {}
-    boot init -> agent   booted {nanoseconds, process}   or   failed {code, message, expected, got, advice}
+    boot init -> agent   booted {nanoseconds, process}
+
+Instead of any of them: `refused` by the agent, `failed` by boot init, both {code, message, expected, got, advice}.
+`understood` guards the reading of members, as `unpack` does the reading of a message.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from orchestrator.faults import Code, Permanent
+from orchestrator.faults import Code, Fault, Permanent
+from schemas import strict_json
+from schemas.strict_json import JsonObject
 
 
 def pack(type_: str, **members: Any) -> bytes:
@@ -25,21 +32,40 @@ def pack(type_: str, **members: Any) -> bytes:
     return json.dumps({"type": type_, **members}).encode()
 
 
-def unpack(raw: bytes, *expected: str) -> dict[str, Any]:
+def unpack(raw: bytes, *expected: str) -> JsonObject:
     """The message, if of an `expected` type. Raises Permanent(CONFIG_LOCAL_ATTESTATION), or the fault it tells."""
-    try:
-        message = json.loads(raw)
-        type_ = message["type"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _out_of_turn(expected, "bytes that are no message") from error
+    with understood(*expected):
+        message = strict_json.parse_object(raw)
+        type_ = strict_json.text(message, "type")
     if type_ in expected:
-        return dict(message)
+        return message
     if type_ in ("failed", "refused"):
         raise _told(message)
     raise _out_of_turn(expected, repr(type_)[:100])
 
 
-def _told(message: dict[str, Any]) -> Permanent:
+@contextmanager
+def understood(*expected: str) -> Iterator[None]:
+    """A member that is missing, or of another form, raises Permanent(CONFIG_LOCAL_ATTESTATION); it is never quoted."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError):
+        raise _out_of_turn(expected, "a message of another form") from None
+
+
+def told(fault: Fault) -> dict[str, str]:
+    """The members of `failed` and `refused`."""
+    diagnosis = fault.diagnosis
+    return {
+        "code": diagnosis.code.value,
+        "message": diagnosis.message,
+        "expected": diagnosis.expected,
+        "got": diagnosis.got,
+        "advice": diagnosis.advice,
+    }
+
+
+def _told(message: JsonObject) -> Permanent:
     code = str(message.get("code"))
     known = code in Code.__members__.values()
     return Permanent(

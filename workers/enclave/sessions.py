@@ -26,6 +26,9 @@ from workers.enclave.tee.interface import Tee
 from workers.enclave.work import Works
 
 HANDSHAKE_SECONDS: Final = 20.0
+LOOK: Final = 0.5
+"""Seconds between two looks at whether a session has ended."""
+
 _log = structlog.get_logger()
 
 
@@ -58,7 +61,12 @@ class Sessions:
 
     async def wait(self, container: str, attempt: int) -> Session:
         """The session of that container's boot init; the caller's deadline bounds the wait."""
-        return await asyncio.shield(self._future(container, attempt))
+        future = self._future(container, attempt)
+        try:
+            return await asyncio.shield(future)
+        except BaseException:
+            self.forget(container, attempt)
+            raise
 
     def forget(self, container: str, attempt: int) -> None:
         """Nobody waits any more."""
@@ -67,6 +75,8 @@ class Sessions:
     def _future(self, container: str, attempt: int) -> asyncio.Future[Session]:
         key = (container, attempt)
         if key not in self._waiting:
+            for old in [old for old in self._waiting if self._works.get(old[0]) is None]:
+                del self._waiting[old]  # its container failed or was removed, which nobody tells
             self._waiting[key] = asyncio.get_running_loop().create_future()
         return self._waiting[key]
 
@@ -83,7 +93,7 @@ class Sessions:
                 await channel.send(_refusal(container))
                 return
             waiting.set_result(Session(channel.peer, channel))
-            await _until_closed(reader)
+            await _until_closed(reader, writer)
         except Permanent as fault:
             await _log.awarning("app enclave refused", diagnosis=fault.diagnostics())
             # Garbage from the pod's network stops nobody; an enclave of another measurement is the host's doing.
@@ -123,7 +133,8 @@ def _refusal(container: str) -> bytes:
     )
 
 
-async def _until_closed(reader: asyncio.StreamReader) -> None:
-    """Keep the connection; the step that was handed the session reads from it."""
-    while not reader.at_eof():  # noqa: ASYNC110 - the stream is the step's, which alone may wait on it
-        await asyncio.sleep(0.5)
+async def _until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Keep the connection until either end has ended it, or it broke; the step that has the session reads from it."""
+    # The stream is the step's, which alone may wait on it.
+    while not (reader.at_eof() or reader.exception() or writer.is_closing()):  # noqa: ASYNC110
+        await asyncio.sleep(LOOK)

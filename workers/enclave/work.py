@@ -5,6 +5,7 @@ Zone: enclave. May import: `workers.enclave`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from workers.enclave.image.pull import ImagePlan
@@ -21,7 +22,7 @@ class ContainerWork:
     delivered: bool = False
 
     def wipe(self) -> None:
-        """Forget the store's key, and the partial store if there is one."""
+        """Forget the store's key, and the partial store if there is one. May be called again."""
         self.writer.abort()
         if self.sealed is not None:
             self.sealed.key.wipe()
@@ -41,6 +42,11 @@ class Works:
     def get(self, container: str) -> ContainerWork | None:
         """None when its image was not decrypted by this agent."""
         return self._works.get(container)
+
+    def keep(self, containers: Collection[str]) -> None:
+        """Wipe and forget what is of any other container: what failed or was removed is not told to an agent."""
+        for gone in self._works.keys() - set(containers):
+            self.drop(gone)
 
     def drop(self, container: str) -> None:
         """Wipe and forget."""
