@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from orchestrator import launch as launches
 from orchestrator.bus import Bus, Histories, connect, subjects
 from orchestrator.events import Body, ContainerRequested, Fact, PodRequested, StartRequested, StopRequested
-from orchestrator.faults import Code, Fault, Permanent
+from orchestrator.faults import Code, Fault, Permanent, Temporary
 from orchestrator.fold import apply
 from orchestrator.launch import Launch, Progress, held
 from orchestrator.lifecycle import State, Zone
@@ -26,7 +26,10 @@ from workers.host.shim.pod import ContainerRequest, Exit, SandboxRequest
 
 NEVER_RAN: Final = 255
 """Exit status of a container that was removed before it had a process."""
-_SIGNAL_SECONDS: Final = 15.0
+SIGNAL_SECONDS: Final = 15.0
+"""In which a node must have answered a signal: a worker that was killed is back in three."""
+_ONE_TRY: Final = 5.0
+_PAUSE: Final = 0.25
 _Answer = TypeVar("_Answer")
 
 
@@ -40,10 +43,14 @@ class _Connection:
 class BusPod:
     """See `pod.Pod`. Nothing works, and everything waits, until `run` runs."""
 
-    def __init__(self, sandbox: str, load: Callable[[], Node]) -> None:
-        """`sandbox` is the pod's id; `load` reads the node's configuration, when `run` needs it."""
+    def __init__(self, sandbox: str, load: Callable[[], Node], patience: float = SIGNAL_SECONDS) -> None:
+        """`sandbox` is the pod's id; `load` reads the node's configuration, when `run` needs it.
+
+        `patience` is how many seconds the node may be away when it is to send a signal.
+        """
         self._sandbox = sandbox
         self._load = load
+        self._patience = patience
         self._connection: asyncio.Future[_Connection] = asyncio.get_running_loop().create_future()
         self._launch = launches.new(sandbox)
         self._broken: Fault | None = None
@@ -112,10 +119,8 @@ class BusPod:
 
     async def signal(self, container: str, number: int, *, everything: bool) -> None:
         """See `Pod`."""
-        connection = await self._connected()
         request = commands_pb2.SignalRequest(runc_id=container or self._sandbox, signal=number, all=everything)
-        subject = subjects.host_request(connection.node.name, "signal")
-        raw = await connection.bus.request(subject, request.SerializeToString(), _SIGNAL_SECONDS)
+        raw = await self._ask_node("signal", request.SerializeToString())
         try:
             reply = commands_pb2.SignalReply.FromString(raw)
             code = Code(reply.code) if reply.code else None
@@ -134,6 +139,18 @@ class BusPod:
 
     async def _connected(self) -> _Connection:
         return await asyncio.shield(self._connection)
+
+    async def _ask_node(self, verb: str, request: bytes) -> bytes:
+        """Ask again while nobody answers: a worker that is starting anew is no reason to fail a stop."""
+        connection, clock = await self._connected(), asyncio.get_running_loop().time
+        subject, ends = subjects.host_request(connection.node.name, verb), clock() + self._patience
+        while True:
+            try:
+                return await connection.bus.request(subject, request, min(_ONE_TRY, self._patience))
+            except Temporary:
+                if clock() + _PAUSE > ends:
+                    raise
+            await asyncio.sleep(_PAUSE)
 
     async def _append(self, body: Body, container: str, allowed: Callable[[Launch], bool]) -> None:
         connection = await self._connected()

@@ -260,9 +260,24 @@ async def test_a_bus_that_cannot_be_used_is_told_to_every_caller(stage: Stage) -
     await running
 
 
-async def test_a_node_that_does_not_answer_a_signal_is_a_temporary_fault(stage: Stage, pod: BusPod) -> None:
+async def test_a_node_that_does_not_answer_a_signal_is_a_temporary_fault(stage: Stage) -> None:
+    pod = BusPod(POD, stage.node, patience=0.5)
+    running = asyncio.create_task(pod.run())
     with pytest.raises(Temporary):
         await bounded(pod.signal(APP, 15, everything=False))
+    await ended(running)
+
+
+async def test_a_signal_waits_for_a_node_whose_worker_is_starting_anew(stage: Stage, pod: BusPod) -> None:
+    signalling = asyncio.create_task(pod.signal(APP, 15, everything=False))
+    await asyncio.sleep(0.5)
+    assert not signalling.done()
+
+    async def answer(_: bytes) -> bytes:
+        return commands_pb2.SignalReply().SerializeToString()
+
+    await stage.bus.serve(subjects.host_request("node-a", "signal"), answer)
+    await bounded(signalling)
 
 
 async def test_a_second_shim_of_a_pod_finds_everything_in_its_history(stage: Stage, pod: BusPod) -> None:
