@@ -1,19 +1,35 @@
-"""What a failing layer tells the host: what is wrong with it, and nothing that stands in it."""
+"""decrypt_image: an image becomes a store that nobody can open yet, or a fault that says nothing that was read."""
 
 from __future__ import annotations
 
+import asyncio
 import io
+import json
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from orchestrator.faults import Code, Diagnosis, Permanent
-from tests.simulators import oci
-from workers.enclave.decrypt_image import seal
+from orchestrator.events import ImageDecrypted
+from orchestrator.faults import Code, Diagnosis, Permanent, Temporary
+from orchestrator.launch import Container, Launch, Progress, new
+from orchestrator.lifecycle import State
+from tests.network import Network, in_network
+from tests.simulators import history, oci
+from tests.simulators.wayward_registry import WaywardRegistry
+from tests.unit.enclave.pods import POD, AgentPod, command
+from workers.enclave.decrypt_image import DecryptImage, seal
 from workers.enclave.image.layers import LayerReader, open_layer
 from workers.enclave.image.manifest import Descriptor
 from workers.enclave.image.ocicrypt import unwrap_layer_key
+from workers.enclave.image.registry import Registry
+from workers.enclave.init_data import InitData
+from workers.enclave.kbs import KbsClient, ResourceUri
 from workers.enclave.rootfs.sealing import SealingWriter
 from workers.enclave.rootfs.tar import CHUNK
 
@@ -71,3 +87,177 @@ def test_a_good_layer_is_sealed(tmp_path: Path) -> None:
     with SealingWriter(tmp_path / "store") as writer:
         seal(encrypted(oci.tar({"a": b"content"})), writer)
         assert writer.finish().files == 2
+
+
+# --- the step ---------------------------------------------------------------------------------------------------------
+
+POLICY = "kbs:///default/security-policy/image"
+
+
+class GatedKbs(KbsClient):
+    """A client of the real broker whose first request for the layers' key takes until the gate is opened."""
+
+    gate: threading.Event | None = None
+    waits: threading.Event
+
+    def get_resource(self, uri: ResourceUri) -> bytes:
+        gate, self.gate = (self.gate, None) if str(uri) == KID else (None, self.gate)
+        if gate is not None:
+            self.waits.set()
+            gate.wait(30)
+        return super().get_resource(uri)
+
+
+@dataclass
+class Stage:
+    """An owner's image in a registry, its policy and its key at the broker."""
+
+    pod: AgentPod
+    registry: WaywardRegistry
+    key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+
+    def __post_init__(self) -> None:
+        self.repository = f"{self.registry.address}/shop/app"
+        requirement = {"type": "sigstoreSigned", "keyData": oci.public_pem(self.key)}
+        transports = {"docker": {self.repository: [requirement]}}
+        policy = {"default": [{"type": "reject"}], "transports": transports, "enclave-cc": {}}
+        self.pod.put(POLICY, json.dumps(policy).encode())
+        self.pod.put(KID, KEK)
+        self.image = oci.encrypted(oci.image([oci.tar({"bin/app": os.urandom(200_000)})]), KEK, KID)
+        self.reference = self.registry.put("shop/app", self.image, "v1")
+        body = oci.payload(self.repository, self.image.digest)
+        signatures = oci.signatures((body, oci.sign(body, self.key)))
+        self.registry.put("shop/app", signatures, self.image.digest.replace(":", "-") + ".sig")
+        self.kbs = GatedKbs(self.pod.broker.url, self.pod.broker.ca_pem, self.pod.tee, None, None)
+        self.stores = self.pod.folder / "stores"
+        self.stores.mkdir()
+
+    @property
+    def step(self) -> DecryptImage:
+        words = InitData("", "", "", POLICY, "", "")
+        return DecryptImage(self.kbs, Registry(plain_http_loopback=True), words, self.pod.works, self.stores)
+
+    def launch(self, *ids: str, state: State = State.REQUESTED) -> Launch:
+        requested = replace(history.container_requested(), image=self.reference)
+        containers = {id_: Container(id_, Progress(state), requested) for id_ in ids}
+        return replace(new(POD), containers=containers)
+
+    async def decrypt(self, container: str = "c", attempt: int = 1) -> ImageDecrypted:
+        return await self.step(command("decrypt_image", container, attempt), self.launch("c", container))
+
+    def files(self) -> set[str]:
+        return {path.name for path in self.stores.iterdir()}
+
+
+@contextmanager
+def stage(pod: AgentPod) -> Iterator[Stage]:
+    with WaywardRegistry() as registry:
+        made = Stage(pod, registry)
+        yield made
+        made.kbs.close()
+
+
+@in_network
+async def test_an_admitted_image_is_in_a_store_that_waits_for_its_last_tag(pod: AgentPod, network: Network) -> None:
+    with stage(pod) as s:
+        fact = await s.decrypt()
+        assert fact.manifest_digest == s.image.digest
+        assert fact.reference.startswith(s.repository)
+        assert (fact.key_ids, fact.nanoseconds > 0) == ((KID,), True)
+        assert fact.bytes == sum(layer["size"] for layer in s.image.document["layers"])
+        assert KEK.hex() not in repr(fact)
+        work = pod.works.get("c")
+        assert work is not None
+        assert (work.sealed, work.delivered) == (None, False)
+        assert s.files() == {"c.1.partial"}
+        assert work.writer.finish().files == 3
+
+
+@in_network
+async def test_an_image_that_nobody_signed_costs_no_key(pod: AgentPod, network: Network) -> None:
+    with stage(pod) as s:
+        unsigned = oci.encrypted(oci.image([oci.tar({"bin/app": b"other"})]), KEK, KID)
+        s.reference = s.registry.put("shop/app", unsigned, "v2")
+        s.kbs.gate, s.kbs.waits = threading.Event(), threading.Event()
+        with pytest.raises(Permanent) as raised:
+            await s.decrypt()
+        assert raised.value.code is Code.SIGNATURE_MISSING
+        assert not s.kbs.waits.is_set(), "the broker was never asked for it"
+        assert s.files() == set()
+        assert pod.works.get("c") is None
+
+
+@in_network
+async def test_a_failed_attempt_leaves_nothing_and_the_next_one_succeeds(pod: AgentPod, network: Network) -> None:
+    with stage(pod) as s:
+        layer = s.image.document["layers"][0]["digest"]
+        s.registry.faults.altered[layer] = s.image.blobs[layer][:-1] + b"?"
+        with pytest.raises(Permanent) as raised:
+            await s.decrypt(attempt=1)
+        assert raised.value.code is Code.IMAGE_ALTERED
+        assert s.files() == set()
+        s.registry.faults.altered.clear()
+        await s.decrypt(attempt=2)
+        assert s.files() == {"c.2.partial"}
+
+
+@in_network
+async def test_an_attempt_that_was_given_up_does_not_take_its_successors_place(pod: AgentPod, network: Network) -> None:
+    """Its thread cannot be stopped, and may come to its end after the next attempt did."""
+    with stage(pod) as s:
+        gate, s.kbs.waits = threading.Event(), threading.Event()
+        s.kbs.gate = gate
+        first = asyncio.create_task(s.decrypt(attempt=1))
+        assert await asyncio.to_thread(s.kbs.waits.wait, 20)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(first, 1)
+        await s.decrypt(attempt=2)
+        second = pod.works.get("c")
+        assert second is not None
+        gate.set()
+        await asyncio.get_running_loop().shutdown_default_executor()
+        await asyncio.sleep(0.05)
+        assert pod.works.get("c") is second
+        assert s.files() == {"c.2.partial"}
+        assert bytes(second.writer._key.material) != bytes(32)
+        assert second.writer.finish().files == 3
+
+
+@in_network
+async def test_an_attempt_that_is_given_up_at_its_very_end_is_wiped(pod: AgentPod, network: Network) -> None:
+    with stage(pod) as s:
+        for turns in range(20):
+            attempt = asyncio.create_task(s.decrypt(f"c{turns}"))
+            await asyncio.sleep(turns / 200)
+            attempt.cancel()
+            await asyncio.wait([attempt])
+        await asyncio.get_running_loop().shutdown_default_executor()
+        await asyncio.sleep(0.05)
+        assert s.files() == {f"c{n}.1.partial" for n in range(20) if pod.works.get(f"c{n}") is not None}
+
+
+@in_network
+async def test_what_is_of_containers_that_live_no_more_is_wiped(pod: AgentPod, network: Network) -> None:
+    """A container that fails between its image and its boot is not told to its agent."""
+    with stage(pod) as s:
+        await s.decrypt("old")
+        old = pod.works.get("old")
+        launch = s.launch("c", "new")
+        failed = s.launch("old", state=State.FAILED)
+        both = replace(launch, containers={**launch.containers, **failed.containers})
+        await s.step(command("decrypt_image", "new"), both)
+        assert pod.works.get("old") is None
+        assert old is not None
+        with pytest.raises(ValueError, match="wiped"):
+            bytes(old.writer._key.material)
+        assert s.files() == {"new.1.partial"}
+
+
+@in_network
+async def test_a_broker_that_is_away_is_worth_another_attempt(pod: AgentPod, network: Network) -> None:
+    with stage(pod) as s:
+        s.kbs = GatedKbs("https://127.0.0.1:1", pod.broker.ca_pem, pod.tee, None, None)
+        with pytest.raises(Temporary):
+            await s.decrypt()
+        assert s.files() == set()
