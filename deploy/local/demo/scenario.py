@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from deploy.local import images
@@ -25,6 +25,7 @@ from orchestrator.verify import verify
 
 Say = Callable[[str], None]
 REPOSITORY = "demo:latest"
+SETTLES_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +80,11 @@ class Demo:
         reference = f"{published.reference.repository}:{REPOSITORY.partition(':')[2]}"
         with ThreadPoolExecutor(1) as kubelet:
             running = kubelet.submit(_run, _kubelet(stack), reference, "demo")
-            launch = asyncio.run(watching.watch(stack.credentials("reader"), "demo", self._tell))
-            launched = running.result()
-        self.report.pod = launch.pod
-        _raise_failure(launch)
-        return launched
+            launch = asyncio.run(_watched(stack, "demo", self._tell, running))
+        if launch is not None:
+            self.report.pod = launch.pod
+            _raise_failure(launch)
+        return running.result()
 
     def _tell(self, passed: Passed) -> None:
         reached = StateReached(passed.state.value, round(passed.nanoseconds / 1e6, 1))
@@ -124,14 +125,12 @@ class Demo:
             reference = f"{published.reference.repository}:{REPOSITORY.partition(':')[2]}"
             with ThreadPoolExecutor(1) as kubelet:
                 running = kubelet.submit(_run, _kubelet(stack), reference, "tampered")
-                launch = asyncio.run(watching.watch(stack.credentials("reader"), "tampered", lambda _: None))
-                if running.exception() is None:
-                    raise Permanent(
-                        Code.INTERNAL, "an altered image was started", expected="a refused launch", got="a running pod"
-                    )
-        failure = launch.failure
-        if failure is None:
-            raise Permanent(Code.INTERNAL, "an altered image booted", expected="a refused launch", got="app-booted")
+                launch = asyncio.run(_watched(stack, "tampered", lambda _: None, running))
+        failure = launch.failure if launch else None
+        if launch is None or failure is None or running.exception() is None:
+            raise Permanent(
+                Code.INTERNAL, "an altered image was not refused", expected="a refused launch", got="no failure"
+            )
         text = failure.diagnosis.text()
         self.report.tampered = TamperedLaunch(failure.state.value, failure.diagnosis.code.value, text)
         self._say(f"failed in state {failure.state}, transition {failure.transition}")
@@ -150,6 +149,22 @@ def _run(kubelet: Kubelet, reference: str, name: str) -> Launched:
     container = kubelet.create_container(pod, ContainerSpec("app", reference))
     kubelet.start_container(container)
     return Launched(pod, container)
+
+
+async def _watched(stack: Stack, name: str, tell: Callable[[Passed], None], running: Future[Launched]) -> Launch | None:
+    """The settled launch; None when containerd refused before there was one, which `running` then tells."""
+    watch = asyncio.create_task(watching.watch(stack.credentials("reader"), name, tell))
+    over = asyncio.wrap_future(running)
+    either: tuple[asyncio.Future[Launch] | asyncio.Future[Launched], ...] = (watch, over)
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if not watch.done() and over.exception() is not None:
+        # What is in the history already is told at once; what is not will never be.
+        await asyncio.wait([watch], timeout=SETTLES_SECONDS)
+    if not watch.done() and over.done() and over.exception() is not None:
+        watch.cancel()
+        await asyncio.wait([watch])
+        return None
+    return await watch
 
 
 def _raise_failure(launch: Launch) -> None:

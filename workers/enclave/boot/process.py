@@ -80,8 +80,8 @@ def identity_of(approved: ApprovedProcess, root: Path) -> Identity:
 
 def _bounded(root: Path, name: str) -> bytes:
     path = root / name
-    # A link could lead out of the root; container engines read none either.
-    if path.is_symlink() or not path.is_file():
+    # A link, of the file or of the directory above it, could lead out of the root.
+    if path.is_symlink() or path.parent.is_symlink() or not path.is_file():
         return b""
     with path.open("rb") as file:
         return file.read(1024 * 1024)
