@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test asserts a time: a busy machine is no defect.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 from tests import tables
 
