@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import tables
+
 # No test asserts a time: a busy machine is no defect.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
-
-from tests import tables
 
 ROOT = Path(__file__).resolve().parent.parent
 
