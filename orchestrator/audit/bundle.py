@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -135,6 +136,10 @@ def _members(raw: bytes) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             listed = archive.infolist()
+            # The directory's own count: a length altered within it would hide the members that it swallows.
+            (counted,) = struct.unpack_from("<H", raw, len(raw) - 12)
+            if counted != len(listed) or archive.comment or any(member.comment or member.extra for member in listed):
+                raise malformed("the bundle", f"{counted} members and nothing between them", f"{len(listed)}")
             if len(listed) > MAX_MEMBERS:
                 raise malformed("the bundle", f"at most {MAX_MEMBERS} members", f"{len(listed)}")
             for member in listed:

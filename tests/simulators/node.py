@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from orchestrator import events
 from orchestrator.bus import Bus, Histories, WorkQueue, subjects
@@ -121,8 +122,10 @@ class Containerd:
             fact = Fact(self.pod, body, Zone.HOST, "shim/test", container, 0, at_ns)
         await self.histories.append(fact)
 
-    async def run_pod(self, at_ns: int | None = None) -> None:
-        await self.say(history.pod_requested(self.node), at_ns=at_ns)
+    async def run_pod(self, at_ns: int | None = None, hold_seconds: int = 0) -> None:
+        operators = (history.OPERATOR.public,) if hold_seconds else ()
+        body = replace(history.pod_requested(self.node), hold_seconds=hold_seconds, operators=operators)
+        await self.say(body, at_ns=at_ns)
 
     async def run_container(self, id_: str = history.APP) -> None:
         await self.say(history.container_requested(id_), id_)

@@ -72,7 +72,10 @@ class DecryptImage:
     async def __call__(self, command: Command, launch: Launch) -> ImageDecrypted:
         """Raises what `image.pull.resolve`, its layers, the KBS client and the sealing writer raise."""
         self._works.keep({c.id for c in launch.containers.values() if c.progress.live})
-        reference = launch.containers[command.container].requested.image
+        container = launch.containers[command.container]
+        if command.attempt == container.progress.first > 1:  # resumed: what the broker once believed is proved again
+            await asyncio.to_thread(self._kbs.attest)
+        reference = container.requested.image
         abandoned = Event()
         decrypting = asyncio.ensure_future(asyncio.to_thread(self._decrypt, command, reference, abandoned))
         try:

@@ -18,7 +18,7 @@ import click
 from orchestrator.audit.note import Note
 from orchestrator.audit.policy import Accepted, Policy
 from orchestrator.audit.reader import LogReader
-from orchestrator.audit.storage import Folder
+from orchestrator.audit.storage import Folder, Store
 from orchestrator.cli.subcommand import reads_the_bus, settings_path
 from orchestrator.faults import Code, Permanent
 
@@ -42,9 +42,9 @@ def reads_the_log(function: _Command) -> _Command:
     """The options by which a subcommand finds a log: `log`, `policy`, `config`, `stack` among its arguments."""
     option = click.option(
         "--log",
-        type=click.Path(path_type=Path, file_okay=False),
+        metavar="FOLDER|URL",
         envvar="ENCLAVE_CC_AUDIT_LOG",
-        help="The log's folder. Default: beside the settings.",
+        help="The log: a folder, or an object store such as s3://bucket/prefix. Default: beside the settings.",
     )
     return takes_a_policy(option(function))
 
@@ -64,16 +64,28 @@ class Opened:
         return self.accepted.checkpoint.size
 
 
-def open_log(log: Path | None, policy: Path | None, config: Path | None, stack: str | None) -> Opened:
+def open_log(log: str | None, policy: Path | None, config: Path | None, stack: str | None) -> Opened:
     """Read and judge the checkpoint. Raises Permanent: NOT_FOUND, AUDIT_FORMAT, AUDIT_SIGNATURE, AUDIT_QUORUM."""
-    reader = LogReader(Folder(log_folder(log, config, stack)))
+    reader = LogReader(open_store(log, config, stack))
     parsed, text = load_policy(policy, config, stack)
     return Opened(reader, parsed, text, parsed.accept(reader.checkpoint()))
 
 
-def log_folder(log: Path | None, config: Path | None, stack: str | None) -> Path:
-    """Where the log lies."""
-    return log or settings_path(config, stack).parent / LOG
+def log_folder(log: str | None, config: Path | None, stack: str | None) -> Path | None:
+    """The folder in which the log lies; None for one in an object store."""
+    if log is not None and "://" in log:
+        return None
+    return Path(log) if log is not None else settings_path(config, stack).parent / LOG
+
+
+def open_store(log: str | None, config: Path | None, stack: str | None) -> Store:
+    """Where the log lies. Raises Permanent(INPUT) for a URL that names no object store."""
+    folder = log_folder(log, config, stack)
+    if folder is not None:
+        return Folder(folder)
+    from orchestrator.audit.object_store import ObjectStore  # noqa: PLC0415 - a large library, seldom needed
+
+    return ObjectStore.at(str(log))
 
 
 def load_policy(policy: Path | None, config: Path | None, stack: str | None) -> tuple[Policy, bytes]:

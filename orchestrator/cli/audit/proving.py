@@ -28,8 +28,8 @@ from orchestrator.cli import documents, drawing
 from orchestrator.cli.audit.places import (
     Opened,
     load_policy,
-    log_folder,
     open_log,
+    open_store,
     read_file,
     read_note,
     reads_the_log,
@@ -167,7 +167,7 @@ def fsck(kept: tuple[Path, ...], max_age: float | None, *, as_json: bool, **aske
 
 def _auditor(kept: tuple[Path, ...], max_age: float | None, asked: dict[str, Any]) -> tuple[LogReader, Auditor]:
     policy, _ = load_policy(asked["policy"], asked["config"], asked["stack"])
-    reader = LogReader(Folder(log_folder(asked["log"], asked["config"], asked["stack"])))
+    reader = LogReader(open_store(asked["log"], asked["config"], asked["stack"]))
     return reader, Auditor(policy, [read_note(path) for path in kept], time.time(), max_age)
 
 

@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,15 @@ from orchestrator.audit.witness_client import WitnessClient
 from orchestrator.audit.writer import Writer
 from orchestrator.bus import connect
 from orchestrator.bus.settings import BusSettings
-from orchestrator.cli.audit.places import load_policy, log_folder, read_file, read_note, reads_the_log, takes_a_policy
+from orchestrator.cli.audit.places import (
+    load_policy,
+    log_folder,
+    open_store,
+    read_file,
+    read_note,
+    reads_the_log,
+    takes_a_policy,
+)
 from orchestrator.cli.subcommand import Subcommand, answers_json, print_json, settings_path
 from orchestrator.faults import Code, Permanent
 
@@ -71,7 +79,7 @@ def run(
     key: Path,
     resume_from: Path | None,
     witness_ca: Path | None,
-    log: Path | None,
+    log: str | None,
     policy: Path | None,
     config: Path | None,
     stack: str | None,
@@ -83,17 +91,17 @@ def run(
     resumed = believed.accept(read_note(resume_from)).checkpoint if resume_from else None
     witnesses = [WitnessClient(party, str(witness_ca) if witness_ca else None) for party in believed.witnesses.values()]
     settings = BusSettings.load(settings_path(config, stack))
-    folder = log_folder(log, config, stack)
+    folder, store = log_folder(log, config, stack), open_store(log, config, stack)
 
     async def write() -> None:
         task = asyncio.current_task()
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         async with await connect(settings.enter(), "audit") as bus:
-            opened = Log.open_(Folder(folder), signer)
+            opened = Log.open_(store, signer)
             await Writer(opened, bus, believed, [w for w in witnesses if w.has_address], resumed=resumed).run()
 
-    with sole_writer(folder), suppress(asyncio.CancelledError, KeyboardInterrupt):
+    with sole_writer(folder) if folder else nullcontext(), suppress(asyncio.CancelledError, KeyboardInterrupt):
         asyncio.run(write())
 
 
