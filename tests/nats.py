@@ -30,9 +30,13 @@ def free_port() -> int:
 
 @dataclass
 class NatsServer:
-    """One server and its store; the port stays the same when it is started again."""
+    """One server and its store; the port stays the same when it is started again.
+
+    `sync` is `always` as in a stack; a test that only needs much to read may take a period, such as `1m`.
+    """
 
     folder: Path
+    sync: str = "always"
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -49,7 +53,7 @@ class NatsServer:
         config = self.folder / "nats.conf"
         store = self.folder / "jetstream"
         config.write_text(
-            f'listen: "127.0.0.1:{self.port}"\njetstream: {{ store_dir: "{store}", sync_interval: always }}\n'
+            f'listen: "127.0.0.1:{self.port}"\njetstream: {{ store_dir: "{store}", sync_interval: {self.sync} }}\n'
         )
         with (self.folder / "nats.log").open("ab") as log:
             self.process = subprocess.Popen([BINARY, "-c", config], stdout=log, stderr=log)

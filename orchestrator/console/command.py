@@ -14,7 +14,7 @@ import click
 from orchestrator import log as logging
 from orchestrator.bus import connect
 from orchestrator.bus.settings import BusSettings
-from orchestrator.cli.audit.places import LOG, POLICY, reads_the_log
+from orchestrator.cli.audit.places import POLICY, open_store, reads_the_log
 from orchestrator.cli.subcommand import Subcommand, settings_path
 from orchestrator.console.ledger import Ledger
 from orchestrator.console.oidc import Provider
@@ -43,7 +43,7 @@ ADDRESS: Final = "127.0.0.1:8640"
     "--oidc-reader", "oidc_readers", multiple=True, metavar="NAME", help="A group or e-mail address that may read; *."
 )
 def console(
-    log: Path | None,
+    log: str | None,
     policy: Path | None,
     config: Path | None,
     stack: str | None,
@@ -77,7 +77,7 @@ def console(
         provider = Provider(
             oidc_issuer, oidc_client, f"{url}/login/oidc/callback", frozenset(oidc_readers), secret, oidc_ca
         )
-    ledger = Ledger(log or where.parent / LOG, policy or where.parent / POLICY)
+    ledger = Ledger(open_store(log, config, stack), policy or where.parent / POLICY)
     settings = Settings(listen, token_file, ledger, url.rstrip("/"), tls_certificate, tls_key, provider)
     logging.configure("console")
     asyncio.run(_run(BusSettings.load(where), settings))

@@ -22,7 +22,7 @@ from orchestrator.audit.policy import Accepted, Policy
 from orchestrator.audit.proof import LogProof
 from orchestrator.audit.reader import LogReader
 from orchestrator.audit.search import Found
-from orchestrator.audit.storage import Folder
+from orchestrator.audit.storage import Store
 from orchestrator.audit.verifier import checkpoint_time
 from orchestrator.faults import Code, Permanent
 
@@ -56,12 +56,12 @@ class Listed:
 class Ledger:
     """Where the log lies and whose word is taken about it."""
 
-    log: Path
+    store: Store
     policy: Path
 
     def open_(self) -> Opened:
         """The log as of now. Raises Permanent: NOT_FOUND, AUDIT_FORMAT, AUDIT_SIGNATURE, AUDIT_QUORUM."""
-        reader = LogReader(Folder(self.log))
+        reader = LogReader(self.store)
         note = reader.checkpoint()
         try:
             text = self.policy.read_bytes()

@@ -47,9 +47,14 @@ class News:
         for event in self._listeners:
             event.set()
 
-    async def listen(self, pod: str = "") -> AsyncIterator[bytes]:
-        """The event stream's bytes (WHATWG HTML, 9.2) for one launch, or for all if `pod` is empty."""
+    async def listen(self, pod: str = "", *, behind: bool = False) -> AsyncIterator[bytes]:
+        """The event stream's bytes (WHATWG HTML, 9.2) for one launch, or for all if `pod` is empty.
+
+        `behind` says that something came since the listener's page was made: that is news at once.
+        """
         event = asyncio.Event()
+        if behind:
+            event.set()
         self._listeners[event] = pod
         try:
             yield b"retry: 2000\nevent: ready\ndata: \n\n"

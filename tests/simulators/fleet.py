@@ -97,21 +97,41 @@ class Quick(History):
     actor = "host-worker/node-a"
 
 
-def histories(count: int, began_ns: int, seed: int = 1) -> Iterator[Quick]:
-    """`count` launches, three seconds apart from `began_ns` on: ended, running, failed, the last ones under way."""
+def histories(count: int, began_ns: int, seed: int = 1, brief: int = 0) -> Iterator[Quick]:
+    """`count` launches, three seconds apart from `began_ns` on: ended, running, failed, the last ones under way.
+
+    The first `brief` of them are pods that were removed before they had a sandbox: three messages each.
+    """
     chance, key = random.Random(seed), EventKey()
     for number in range(count):
         pod = hashlib.sha256(f"{seed}/{number}".encode()).hexdigest()
-        yield _one(Quick(pod, key, began_ns + number * 3_000_000_000), chance, number, live=number >= count - 40)
+        history = Quick(pod, key, began_ns + number * 3_000_000_000)
+        if number < brief:
+            yield _brief(history, chance, number)
+        else:
+            yield _one(history, chance, number, live=number >= count - 40)
+
+
+def _asked(chance: random.Random, number: int) -> events.PodRequested:
+    app, namespace, node = chance.choice(APPS), chance.choice(NAMESPACES), f"node-{chance.choice('abc')}"
+    return replace(pod_requested(node), namespace=namespace, name=f"{app}-{number % 7}", uid=f"uid-{number}")
+
+
+def _brief(history: Quick, chance: random.Random, number: int) -> Quick:
+    asked = _asked(chance, number)
+    history.actor = f"host-worker/{asked.node}"
+    history.say(asked)
+    history.stop()
+    history.torn_down()
+    return history
 
 
 def _one(history: Quick, chance: random.Random, number: int, *, live: bool) -> Quick:
-    app, namespace = chance.choice(APPS), chance.choice(NAMESPACES)
-    node = f"node-{chance.choice('abc')}"
+    asked = _asked(chance, number)
+    app, namespace = asked.name.rpartition("-")[0], asked.namespace
     image = f"{REGISTRY}/{namespace}/{app}:{chance.randint(1, 9)}.{chance.randint(0, 20)}"
     container = hashlib.sha256(f"container of {history.pod}".encode()).hexdigest()
-    history.actor = f"host-worker/{node}"
-    asked = replace(pod_requested(node), namespace=namespace, name=f"{app}-{number % 7}", uid=f"uid-{number}")
+    history.actor = f"host-worker/{asked.node}"
     history.say(asked)
     history.say(
         events.SandboxCreated(history.pod, 4000 + number, f"/proc/{4000 + number}/ns/net"), attempt=1, after_ms=60

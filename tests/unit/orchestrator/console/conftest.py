@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from orchestrator.audit.storage import Folder
 from orchestrator.bus import Bus, subjects
 from orchestrator.console.ledger import Ledger
 from orchestrator.console.serve import Console, Settings
@@ -61,7 +62,7 @@ async def start(bus: Bus, tmp_path: Path) -> AsyncIterator[Starter]:
     ends: list[tuple[Console, asyncio.Task[None], httpx2.AsyncClient]] = []
 
     async def start_one(**changes: object) -> Browser:
-        ledger = Ledger(tmp_path / "audit", tmp_path / "audit.policy")
+        ledger = Ledger(Folder(tmp_path / "audit"), tmp_path / "audit.policy")
         settings = Settings("127.0.0.1:0", tmp_path / "console/token", ledger)
         console = Console(bus, replace(settings, **changes))  # type: ignore[arg-type]
         http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{console.port}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.audit.storage import Folder
 from orchestrator.console.app import PAGES
 from orchestrator.console.gate import COOKIE, local_address
 from orchestrator.console.ledger import Ledger
@@ -173,20 +174,20 @@ def test_a_path_of_ours_is_gone_to() -> None:
 @pytest.mark.parametrize("address", ["0.0.0.0:8640", "192.0.2.1:8640", "[::]:8640", "console.example:443"])
 def test_sessions_do_not_cross_a_network_in_the_clear(address: str, tmp_path: Path) -> None:
     with pytest.raises(Permanent) as refused:
-        Settings(address, tmp_path / "token", Ledger(tmp_path, tmp_path)).check()
+        Settings(address, tmp_path / "token", Ledger(Folder(tmp_path), tmp_path)).check()
     assert refused.value.code is Code.INPUT
-    Settings(address, tmp_path / "token", Ledger(tmp_path, tmp_path), certificate="c.pem", key="k.pem").check()
+    Settings(address, tmp_path / "token", Ledger(Folder(tmp_path), tmp_path), certificate="c.pem", key="k.pem").check()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:1", "[::1]:65535", "127.3.2.1:8080"])
 def test_loopback_needs_no_certificate(address: str, tmp_path: Path) -> None:
-    Settings(address, tmp_path / "token", Ledger(tmp_path, tmp_path)).check()
+    Settings(address, tmp_path / "token", Ledger(Folder(tmp_path), tmp_path)).check()
 
 
 @pytest.mark.parametrize("address", ["", ":80", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000", "127.0.0.1:-1"])
 def test_what_is_no_address_is_told_as_that(address: str, tmp_path: Path) -> None:
     with pytest.raises(Permanent) as refused:
-        _ = Settings(address, tmp_path / "token", Ledger(tmp_path, tmp_path)).port
+        _ = Settings(address, tmp_path / "token", Ledger(Folder(tmp_path), tmp_path)).port
     assert refused.value.code is Code.INPUT
 
 

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.audit.bundle import verify_bundle
 from orchestrator.audit.merkle import leaf_hash
 from orchestrator.audit.proof import LogProof
+from orchestrator.audit.storage import Folder
 from orchestrator.console.ledger import PAGE, Ledger
 from orchestrator.faults import Code, Permanent
 from tests.simulators import audit_logs, fleet
@@ -26,16 +27,21 @@ def booted() -> History:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    """Where the console of `conftest` looks too."""
-    return Ledger(tmp_path / "audit", audit_logs.write_policy(tmp_path / "audit.policy"))
+def folder(tmp_path: Path) -> Path:
+    """Where the log lies, and the console of `conftest` looks for it."""
+    return tmp_path / "audit"
 
 
-async def test_a_launchs_proof_is_what_the_verifier_takes(browser: Browser, ledger: Ledger) -> None:
+@pytest.fixture
+def ledger(tmp_path: Path, folder: Path) -> Ledger:
+    return Ledger(Folder(folder), audit_logs.write_policy(tmp_path / "audit.policy"))
+
+
+async def test_a_launchs_proof_is_what_the_verifier_takes(browser: Browser, ledger: Ledger, folder: Path) -> None:
     history, other = booted(), History("cc" * 32)
     other.up_to_attested()
     await browser.tell(history, other)
-    audit_logs.write_messages(ledger.log, audit_logs.messages(history, other))
+    audit_logs.write_messages(folder, audit_logs.messages(history, other))
     assert f"/launches/{POD}/proof" in await browser.see(f"/launches/{POD}")
     answer = await browser.http.get(f"/launches/{POD}/proof")
     assert answer.headers["content-disposition"] == f'attachment; filename="launch-{POD[:12]}.proof.zip"'
@@ -45,20 +51,24 @@ async def test_a_launchs_proof_is_what_the_verifier_takes(browser: Browser, ledg
         assert sum(name.startswith("entries/") for name in archive.namelist()) == len(history.raw)
 
 
-async def test_the_page_of_a_launch_says_how_much_of_it_is_logged(browser: Browser, ledger: Ledger) -> None:
+async def test_the_page_of_a_launch_says_how_much_of_it_is_logged(
+    browser: Browser, ledger: Ledger, folder: Path
+) -> None:
     history = booted()
     await browser.tell(history)
     assert "There is no audit log here" in await browser.see(f"/launches/{POD}")
-    audit_logs.write_messages(ledger.log, audit_logs.messages(history)[:8])
+    audit_logs.write_messages(folder, audit_logs.messages(history)[:8])
     text = text_of(await browser.see(f"/launches/{POD}"))
     assert "8 of 11 messages, by the checkpoint of test.example/audit at size 8" in text
     assert "3 messages of the stream came since" in text_of(await browser.see("/audit"))
 
 
-async def test_entries_are_listed_newest_first_and_each_is_proved_on_its_page(browser: Browser, ledger: Ledger) -> None:
+async def test_entries_are_listed_newest_first_and_each_is_proved_on_its_page(
+    browser: Browser, ledger: Ledger, folder: Path
+) -> None:
     history = booted()
     await browser.tell(history)
-    audit_logs.write_messages(ledger.log, audit_logs.messages(history))
+    audit_logs.write_messages(folder, audit_logs.messages(history))
     html = await browser.see("/audit")
     assert [html.index(f'id="e-{index}"') for index in range(10, -1, -1)] == sorted(
         html.index(f'id="e-{index}"') for index in range(11)
@@ -74,9 +84,9 @@ async def test_entries_are_listed_newest_first_and_each_is_proved_on_its_page(br
     await browser.see("/audit/11", status=500)
 
 
-async def test_the_list_of_entries_filters_and_goes_on(browser: Browser, ledger: Ledger) -> None:
+async def test_the_list_of_entries_filters_and_goes_on(browser: Browser, ledger: Ledger, folder: Path) -> None:
     many = list(fleet.histories(20, START_NS))
-    audit_logs.write_messages(ledger.log, audit_logs.messages(*many))
+    audit_logs.write_messages(folder, audit_logs.messages(*many))
     for query, least in (("kind=attested", 10), (f"pod={many[3].pod}", 3), ("zone=enclave&kind=fs-sealed", 5)):
         html = await browser.see(f"/audit?{query}")
         assert html.count("data-row") >= least, query
@@ -87,10 +97,10 @@ async def test_the_list_of_entries_filters_and_goes_on(browser: Browser, ledger:
     assert "No entry" in await browser.see("/audit?code=E-NOTHING-001")
 
 
-async def test_a_log_that_is_not_believed_is_not_shown(browser: Browser, ledger: Ledger) -> None:
+async def test_a_log_that_is_not_believed_is_not_shown(browser: Browser, ledger: Ledger, folder: Path) -> None:
     history = booted()
     await browser.tell(history)
-    audit_logs.write_messages(ledger.log, audit_logs.messages(history), cosigned=1)
+    audit_logs.write_messages(folder, audit_logs.messages(history), cosigned=1)
     html = await browser.see("/audit", status=500)
     assert "E-AUDIT-003" in html
     assert "data-row" not in html
@@ -104,9 +114,9 @@ async def test_where_there_is_no_log_or_no_policy_that_is_said(browser: Browser,
     assert "Nobody has said whom to believe" in await browser.see("/audit")
 
 
-def test_an_altered_entry_is_not_shown_as_proved(ledger: Ledger) -> None:
-    audit_logs.write_messages(ledger.log, audit_logs.messages(booted()))
-    (bundle,) = (ledger.log / "tile/entries").glob("000.p/*")
+def test_an_altered_entry_is_not_shown_as_proved(ledger: Ledger, folder: Path) -> None:
+    audit_logs.write_messages(folder, audit_logs.messages(booted()))
+    (bundle,) = (folder / "tile/entries").glob("000.p/*")
     raw = bytearray(bundle.read_bytes())
     place = raw.index(b'"kind":"sandbox-created"') + 12
     raw[place : place + 1] = b"S" if raw[place : place + 1] != b"S" else b"T"
@@ -116,10 +126,10 @@ def test_an_altered_entry_is_not_shown_as_proved(ledger: Ledger) -> None:
     assert refused.value.code in {Code.AUDIT_INCLUSION, Code.AUDIT_ENTRY, Code.AUDIT_TILE}
 
 
-def test_a_proof_is_found_also_in_a_log_with_a_gap(ledger: Ledger) -> None:
+def test_a_proof_is_found_also_in_a_log_with_a_gap(ledger: Ledger, folder: Path) -> None:
     history = booted()
     messages = audit_logs.messages(History("dd" * 32), history)
-    audit_logs.write_messages(ledger.log, messages[3:])
+    audit_logs.write_messages(folder, messages[3:])
     opened = ledger.open_()
     bundle = opened.proof_of(POD, [message.sequence for message in messages])
     assert len(zipfile.ZipFile(io.BytesIO(bundle)).namelist()) == 3 + 2 * len(messages[3:])
@@ -128,9 +138,9 @@ def test_a_proof_is_found_also_in_a_log_with_a_gap(ledger: Ledger) -> None:
     assert refused.value.code is Code.NOT_FOUND
 
 
-def test_a_long_log_is_read_a_page_at_a_time_from_its_end(ledger: Ledger) -> None:
+def test_a_long_log_is_read_a_page_at_a_time_from_its_end(ledger: Ledger, folder: Path) -> None:
     many = list(fleet.histories(60, START_NS))
-    audit_logs.write_messages(ledger.log, audit_logs.messages(*many))
+    audit_logs.write_messages(folder, audit_logs.messages(*many))
     opened = ledger.open_()
     seen, before = [], None
     while before is None or before > 0:

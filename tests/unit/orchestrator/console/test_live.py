@@ -27,7 +27,9 @@ async def test_a_new_fact_is_news_to_those_who_follow_its_launch_or_all(browser:
     ready = asyncio.Semaphore(0)
 
     async def hear(pod: str) -> None:
-        async with browser.http.stream("GET", f"/live?pod={pod}", timeout=20) as answer:
+        async with browser.http.stream(
+            "GET", f"/live?pod={pod}&seen={browser.console.index.sequence}", timeout=20
+        ) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             async for event in lines(answer):
                 heard[pod].append(event)
@@ -77,7 +79,7 @@ async def test_listeners_are_bounded_and_forgotten_when_they_go() -> None:
 async def test_a_console_that_stops_does_not_wait_for_listeners(start) -> None:
     browser = await start()
     await browser.enter()
-    async with browser.http.stream("GET", "/live") as answer:
+    async with browser.http.stream("GET", "/live?seen=0") as answer:
         events = lines(answer)
         assert await anext(events) == "ready"
         browser.console.stop()
@@ -88,3 +90,14 @@ async def test_a_console_that_stops_does_not_wait_for_listeners(start) -> None:
 async def test_ready_is_said_once_all_histories_were_read(stranger: Browser) -> None:
     answer = await stranger.http.get("/ready")
     assert (answer.status_code, answer.text) == (200, "ready\n")
+
+
+async def test_who_listens_late_is_told_at_once_what_came_meanwhile(browser: Browser) -> None:
+    history = History()
+    history.requested()
+    await browser.tell(history)
+    for seen in ("", "0", "nonsense"):
+        async with browser.http.stream("GET", f"/live?seen={seen}") as answer:
+            events = lines(answer)
+            assert [await anext(events), await anext(events)] == ["ready", "news"]
+    assert 'data-live="/live?seen=1"' in await browser.see("/launches")
