@@ -64,11 +64,14 @@ def taken(cluster: Cluster) -> Inventory:
 
 
 def memory(cluster: Cluster) -> dict[str, int]:
-    """Bytes that each process of the stack accounts for, by its name: its proportional set size."""
+    """Bytes of each process's own memory, by its name: anonymous pages, in which a leak would be.
+
+    Not the proportional set size: that grows when another process that maps the same files ends.
+    """
     found = {}
     for name, pid in _pids(cluster).items():
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        found[name] = int(next(line for line in rollup if line.startswith("Pss:")).split()[1]) * KIB
+        found[name] = int(next(line for line in rollup if line.startswith("Anonymous:")).split()[1]) * KIB
     return found
 
 
