@@ -33,9 +33,9 @@ fmt:
     ruff format .
     ruff check --fix .
 
-# The whole suite, on real servers, containerd and mounts; what fails beside a neighbour is asked again alone. Needs root.
+# The whole suite, on real servers, containerd and mounts. Needs root.
 test *args:
-    pytest -n 2 --dist loadfile "$@" || pytest --last-failed --last-failed-no-failures none "$@"
+    pytest -n 2 --dist loadfile "$@"
 
 # What is quick: unit, property, vectors, architecture.
 unit *args:

@@ -17,6 +17,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nats.aio.client import Client
+
 from orchestrator.bus import Bus, Credentials, connect, ensure_streams
 
 BINARY = Path(sys.executable).with_name("nats-server")
@@ -87,6 +89,15 @@ async def running(folder: Path) -> AsyncIterator[NatsServer]:
         yield server
     finally:
         server.kill()
+
+
+async def settled(client: Client) -> None:
+    """Wait until the server has seen all that `client` sent, and the client all that it was told for it.
+
+    Twice, because nats-py writes the first PING before what it holds back, and only then sends that.
+    """
+    await client.flush()
+    await client.flush()
 
 
 async def until(look: Callable[[], Awaitable[object]], seconds: float = 20) -> None:

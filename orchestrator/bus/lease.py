@@ -40,7 +40,6 @@ class Lease:
         with told_as_faults(f"the lease {self._purpose} could not be taken"):
             if self._subscription is None:
                 self._subscription = await self._bus.client.subscribe(self._bus.client.new_inbox(), cb=_nothing)
-                await self._bus.client.flush()
             config = api.ConsumerConfig(
                 name=self._name,
                 durable_name=self._name,

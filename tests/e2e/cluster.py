@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ from deploy.local.owner import Owner
 from deploy.local.stack import Stack
 from orchestrator.bus import Histories, connect
 from orchestrator.events import Foreign, Recorded
-from orchestrator.faults import Fault
 from orchestrator.fold import fold
 from orchestrator.launch import Launch
+from tests.waiting import eventually
 
 Found = TypeVar("Found")
 
@@ -123,26 +122,11 @@ class Cluster:
     def start(self, program: str) -> None:
         """Start one process and wait until it answers."""
         self.stack.supervisor.start(program)
-        self.eventually(lambda: next((s for s in self.stack.status() if s.name == program and s.ready), None))
+        eventually(lambda: next((s for s in self.stack.status() if s.name == program and s.ready), None))
 
     def pid(self, program: str) -> int:
         """The pid of one process of the stack."""
         return next(status.pid for status in self.stack.status() if status.name == program)
-
-    @staticmethod
-    def eventually(look: Callable[[], Found | None], seconds: float = 60) -> Found:
-        """What `look` finds once it finds something; a bound that is only ever reached by a failure."""
-        ends = time.monotonic() + seconds
-        while True:
-            try:
-                found = look()
-            except Fault:
-                found = None
-            if found:
-                return found
-            if time.monotonic() > ends:
-                raise AssertionError(f"nothing within {seconds} s")
-            time.sleep(0.05)
 
     def traces(self, pod: str) -> list[str]:
         """What is left of a pod on this machine outside histories, logs and containerd's own records."""

@@ -17,6 +17,7 @@ from orchestrator.events import Attested, Body, Fact, ImageDecrypted, Recorded
 from orchestrator.launch import Awaited, awaited
 from orchestrator.lifecycle import Zone
 from tests.e2e.cluster import Cluster
+from tests.waiting import eventually
 
 Forgery: TypeAlias = Callable[[Cluster], None]
 
@@ -55,7 +56,7 @@ def attested_by_another_pods_quote(cluster: Cluster) -> None:
 
 
 def _state(cluster: Cluster, transition: str, body: Body, zone: Zone, key: Ed25519PrivateKey | None) -> None:
-    pod, step = cluster.eventually(lambda: _newest_awaiting(cluster, transition))
+    pod, step = eventually(lambda: _newest_awaiting(cluster, transition))
     fact = Fact(pod, body, zone, "agent/forged", container=step.container, attempt=step.attempt)
 
     async def append() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cluster import Cluster
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 PROGRAM = Path(sys.executable).with_name("enclave-cc")
@@ -32,7 +33,7 @@ def test_a_launch_is_logged_proved_and_verified_elsewhere(cluster: Cluster, tmp_
         found = audit("search", "--launch", pod, "--json")
         return found.returncode == 0 and len(found.stdout.splitlines()) == facts
 
-    cluster.eventually(lambda: all_logged() or None)
+    eventually(lambda: all_logged() or None)
     whole = audit("verify", "--stream", "--max-age", "600", "--json")
     assert whole.returncode == 0, whole.stdout
     assert [check["number"] for check in json.loads(whole.stdout)["checks"]] == list(range(1, 10))
@@ -61,7 +62,7 @@ def test_the_writer_goes_on_where_it_was_killed(cluster: Cluster) -> None:
     with cluster.launched(cluster.publish_web("audited:2")) as launched:
         pod = launched.pod.id
     stored = sum(len(history) for history in cluster.histories().values())
-    cluster.eventually(lambda: size() == stored or None)
+    eventually(lambda: size() == stored or None)
     assert pod
     verified = subprocess.run([PROGRAM, "audit", "verify", "--stream", "--config", config], check=False)
     assert verified.returncode == 0

@@ -35,6 +35,7 @@ from orchestrator.lifecycle import State
 from tests.e2e.cluster import Cluster, Launched
 from tests.e2e.searching import Mark, Search, Searched, all_pids, forms, pid_namespaces
 from tests.e2e.unpacking import zstd
+from tests.waiting import eventually
 from workers.enclave.kbs import ResourceUri
 from workers.host.libos.sim.measurement import measure_image
 
@@ -186,7 +187,7 @@ def answer(cluster: Cluster, launched: Launched, path: str) -> str:
                 return []
             raise
 
-    return cluster.eventually(ask)[0]
+    return eventually(ask)[0]
 
 
 def test_a_running_pods_image_and_secrets_are_nowhere_on_the_host(

@@ -14,6 +14,7 @@ from tests.e2e import inventory
 from tests.e2e.cluster import Cluster
 from tests.e2e.inventory import KIB, Inventory
 from tests.tables import TABLE
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -52,7 +53,7 @@ def test_fifty_pods_that_came_and_went_leave_what_the_first_left(
     for number in range(1, ROUNDS):
         come_and_go(cluster, reference, number)
         measured.append(inventory.memory(cluster))
-    cluster.eventually(lambda: not inventory.taken(cluster).more_than(first), seconds=30)
+    eventually(lambda: not inventory.taken(cluster).more_than(first), seconds=30)
     grown = {name: growth([sample[name] for sample in measured]) for name in measured[0]}
     for name, bytes_ in grown.items():
         total = f"{measured[-1][name] // KIB} KiB"

@@ -38,6 +38,7 @@ from tests.e2e.alterations import (
 )
 from tests.e2e.cluster import WEB, Cluster
 from tests.simulators.lying_kbs import Lie, LyingKbs
+from tests.waiting import eventually
 from workers.enclave import init_data
 
 pytestmark = pytest.mark.e2e
@@ -140,7 +141,7 @@ def test_a_launch_in_an_altered_world_fails_where_and_as_it_must(world: World, c
     assert launch.pod not in cluster.kubelet.pods()
     assert cluster.traces(launch.pod) == []
     assert consumers(cluster, launch.pod) == []
-    assert cluster.eventually(lambda: not processes(launch.pod)), "its shim and conmons have ended"
+    assert eventually(lambda: not processes(launch.pod)), "its shim and conmons have ended"
 
 
 def test_the_same_image_boots_when_nothing_is_altered_any_more(world: World) -> None:

@@ -34,6 +34,7 @@ from tests.e2e.cluster import Cluster, Launched
 from tests.e2e.victims import Victim
 from tests.e2e.watch import Watch
 from tests.tables import TABLE
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]  # the first test makes the stack and its images
 
@@ -107,15 +108,15 @@ def test_a_launch_survives_a_kill_or_fails_cleanly_and_can_be_launched_again(
         launched = launch(cluster, reference, name)
     assert watch.acted
     if victim.is_of_the_stack:
-        cluster.eventually(lambda: all(s.ready and s.pid not in killed for s in cluster.stack.status()))
-    cluster.eventually(lambda: not disagreements(cluster, watch.pod))
+        eventually(lambda: all(s.ready and s.pid not in killed for s in cluster.stack.status()))
+    eventually(lambda: not disagreements(cluster, watch.pod))
     outcome = COMPLETED if launched is not None else why(cluster.launch_of(watch.pod))
     record_property(TABLE, ("kill -9 at each transition", str(state), str(victim), str(outcome)))
     assert outcome in outcomes(victim, state)
     if launched is not None:
         check_completed(cluster, launched)
     clean_up(cluster)
-    cluster.eventually(lambda: cluster.launch_of(watch.pod).progress.state is State.GONE)
+    eventually(lambda: cluster.launch_of(watch.pod).progress.state is State.GONE)
     assert cluster.traces(watch.pod) == []
     assert disagreements(cluster, watch.pod) == []
     if launched is None:
@@ -139,7 +140,7 @@ def check_completed(cluster: Cluster, launched: Launched) -> None:
     passed = (*launch.progress.passed, *launch.containers[launched.containers[0]].progress.passed)
     assert tuple(p.state for p in passed) == LAUNCH_STATES
     assert launch.ignored == ()
-    assert cluster.eventually(lambda: answer(cluster, launched)) == CONTENT
+    assert eventually(lambda: answer(cluster, launched)) == CONTENT
 
 
 def answer(cluster: Cluster, launched: Launched) -> bytes | None:

@@ -7,6 +7,7 @@ import pytest
 from deploy.local.cri import ContainerState
 from orchestrator.lifecycle import LAUNCH_STATES, State
 from tests.e2e.cluster import Cluster, fetch
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -21,7 +22,7 @@ def test_a_pod_reaches_the_seven_states_in_order_and_its_workload_answers(cluste
             *(p.state for p in container.progress.passed),
         ) == LAUNCH_STATES
         address = cluster.kubelet.pod_status(launched.pod).ip
-        assert cluster.eventually(lambda: fetch(f"http://{address}:8080/")) == b"sealed\n"
+        assert eventually(lambda: fetch(f"http://{address}:8080/")) == b"sealed\n"
         assert cluster.kubelet.container_status(container.id).state is ContainerState.RUNNING
     assert cluster.launch_of(launched.pod.id).progress.state is State.GONE
     assert cluster.traces(launched.pod.id) == []

@@ -35,6 +35,8 @@ from tests.e2e.agreement import disagreements
 from tests.e2e.cluster import Cluster
 from tests.e2e.intrusion import in_network, start_boot_init
 from tests.e2e.watch import Watch
+from tests.nats import settled
+from tests.waiting import eventually
 from workers.enclave import door
 from workers.enclave.event_key import BusKey
 from workers.host.bus_users import AgentSigner, agent_inbox, mint_agent_user
@@ -129,7 +131,7 @@ def test_all_containers_of_all_pods_reach_app_booted_and_serve_their_own_content
         assert each.launch.ignored == ()
         assert disagreements(cluster, each.pod.id) == []
         for port, expected in each.contents.items():
-            assert cluster.eventually(lambda at=f"http://{each.address}:{port}/": fetched(at)) == expected
+            assert eventually(lambda at=f"http://{each.address}:{port}/": fetched(at)) == expected
 
 
 def fetched(url: str) -> bytes | None:
@@ -253,7 +255,7 @@ async def tried_on_the_bus(cluster: Cluster, mine: str, theirs: Placed) -> set[t
         assert json.loads(own.data)["config"]["filter_subject"] == subjects.pod_commands(mine)
         for kind, subject in forbidden(theirs):
             await (client.publish(subject, b"{}") if kind == PUBLISH else client.subscribe(subject))
-        await client.flush()
+        await settled(client)
         return {(kind, subject) for line in told for kind, subject in VIOLATION.findall(line)}
     finally:
         with suppress(nats.errors.Error):

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from orchestrator.faults import Permanent
 from tests.e2e.containerd import Containerd, Settings
 from tests.e2e.images import busybox, image, plain, write_archive
 from tests.simulators import runc_pod
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 IMAGE = "localhost/enclave-cc/test:1"
@@ -59,13 +60,6 @@ def kubelet(containerd: Containerd) -> Iterator[Kubelet]:
 @pytest.fixture
 def pod(kubelet: Kubelet) -> Pod:
     return kubelet.run_pod(f"pod-{time.monotonic_ns()}")
-
-
-def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not come true"
-        time.sleep(0.05)
 
 
 def shims(containerd: Containerd) -> list[int]:

@@ -108,7 +108,8 @@ async def answered_with(answer: bytes, ask: Callable[[], object]) -> object:
         await reader.read(4096)
         with suppress(OSError):
             writer.write(answer)
-            await writer.drain()
+            writer.write_eof()
+            await reader.read()  # to the end: closing before what was sent is read would take the answer back
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", HTTP_DOOR)

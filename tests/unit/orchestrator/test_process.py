@@ -25,6 +25,14 @@ async def start(*arguments: str) -> asyncio.subprocess.Process:
     )
 
 
+async def said(process: asyncio.subprocess.Process, event: str) -> None:
+    """Wait until it logs `event`."""
+    assert process.stderr is not None
+    async with asyncio.timeout(40):
+        while json.loads(await process.stderr.readline())["event"] != event:
+            pass
+
+
 async def test_it_makes_the_streams_serves_logs_lines_and_ends_at_sigterm(server: NatsServer, bus: Bus) -> None:
     for stream in (subjects.EVENTS, subjects.COMMANDS, subjects.DEAD_LETTERS):
         await bus.stream.delete_stream(stream)
@@ -65,6 +73,8 @@ async def test_two_configured_by_a_file_run_beside_each_other(server: NatsServer
     path = tmp_path / "orchestrator.toml"
     path.write_text(BusSettings(server.url).text())
     processes = [await start("--config", str(path)) for _ in range(2)]
+    for process in processes:
+        await said(process, "rebuilt")
     node, pods = asyncio.create_task(ToyNode(bus).run()), [Containerd(bus, f"{n:064x}") for n in range(5)]
     for pod in pods:
         await pod.run_pod()

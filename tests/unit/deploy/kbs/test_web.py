@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import ssl
+from contextlib import suppress
 
 import pytest
 
@@ -78,8 +79,12 @@ def test_a_body_over_two_mebibytes_is_refused_before_it_is_read(running):
 
 
 def test_a_head_over_128_kibibytes_is_refused(running):
-    response, _ = ask(running, "GET", "/kbs/v0/resource/a/b/c", headers={"Authorization": "Bearer " + "x" * 600_000})
-    assert response.status == 400
+    with suppress(OSError):  # it may hang up before all of it is sent, and its answer be lost
+        response, _ = ask(
+            running, "GET", "/kbs/v0/resource/a/b/c", headers={"Authorization": "Bearer " + "x" * 600_000}
+        )
+        assert response.status == 400
+    assert ask(running, "GET", "/healthz")[0].status == 200
 
 
 def test_a_large_token_still_fits(running):

@@ -17,6 +17,7 @@ from deploy.local.bus_accounts import ROLES
 from orchestrator.bus import Bus, Histories, WorkQueue, subjects
 from orchestrator.events import Command
 from orchestrator.faults import Permanent
+from tests.nats import settled
 from workers.host.bus_users import AgentSigner, mint_agent_user
 
 MINE, OTHER = "a" * 64, "b" * 64
@@ -99,9 +100,9 @@ async def test_an_agent_hears_no_other_pods_news_nor_inboxes(server: Any) -> Non
     async with await server.agent(MINE) as agent, await server.agent(OTHER) as other:
         for subject in (subjects.history(OTHER), "ev.*.*", "cmd.>", ">", f"_INBOX_{OTHER}.>", "_INBOX_orchestrator.>"):
             await agent.client.subscribe(subject, cb=hear)
-        await agent.client.flush()
+        await settled(agent.client)
         await other.stream.publish(subjects.history(OTHER), b"theirs")
-        await agent.client.flush()
+        await settled(agent.client)
     assert heard == []
 
 
@@ -128,12 +129,12 @@ async def test_a_reply_subject_carries_no_payload_of_the_agents_choice_into_anot
     theirs = subjects.history(OTHER)
     async with await server.agent(MINE) as agent, await server.role("reader") as reader:
         await agent.client.publish(subjects.history(MINE), b"chosen", reply=theirs)
-        await agent.client.flush()
+        await settled(agent.client)
         config = ConsumerConfig(name=agent.credentials.reader, filter_subject=subjects.history(MINE))
         await agent.stream.add_consumer("EV", config)
         next_message = f"$JS.API.CONSUMER.MSG.NEXT.EV.{agent.credentials.reader}"
         await agent.client.publish(next_message, b"1", reply=theirs)
-        await agent.client.flush()
+        await settled(agent.client)
         await asyncio.sleep(0.3)
         arrived = await stored(reader, theirs)
     assert all(set(json.loads(data)) == {"stream", "seq"} for data in arrived)
@@ -160,12 +161,12 @@ async def test_a_worker_answers_what_it_was_asked_and_says_nothing_else(server: 
 
     async with await server.role("worker") as worker, await server.role("shim") as shim:
         await worker.serve(subjects.host_request("node", "signal"), answer)
-        await worker.client.flush()
+        await settled(worker.client)
         assert await shim.request(subjects.host_request("node", "signal"), b"abc", 2) == b"cba"
         heard = await shim.client.subscribe("_INBOX_shim.unasked")
-        await shim.client.flush()
+        await settled(shim.client)
         await worker.client.publish("_INBOX_shim.unasked", b"hello")
-        await worker.client.flush()
+        await settled(worker.client)
         with pytest.raises((TimeoutError, nats.errors.TimeoutError)):
             await heard.next_msg(timeout=0.3)
 
@@ -192,7 +193,7 @@ async def test_a_pod_id_that_would_widen_a_subject_is_refused(server: Any) -> No
 async def test_an_acknowledgement_thrown_into_another_history_leaves_it_readable(server: Any) -> None:
     async with await server.agent(MINE) as agent, await server.role("reader") as reader:
         await agent.client.publish(subjects.history(MINE), b"chosen", reply=subjects.history(OTHER))
-        await agent.client.flush()
+        await settled(agent.client)
         await asyncio.sleep(0.3)
         assert len(await stored(reader, subjects.history(OTHER))) == 1
         assert (await Histories(reader).launch(OTHER)).index == 0

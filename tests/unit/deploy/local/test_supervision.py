@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from deploy.local.layout import Layout
 from deploy.local.programs import MARK, Program
 from deploy.local.supervision import Supervisor
 from orchestrator.faults import Temporary
+from tests.waiting import eventually
 
 ODD = '50% "quoted" back\\slash, and=comma'
 
@@ -37,13 +37,6 @@ def started(where: Layout, *programs: Program) -> Supervisor:
     for program in programs:
         supervisor.start(program.name)
     return supervisor
-
-
-def eventually(true: object, within: float = 10) -> None:
-    ends = time.monotonic() + within
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < ends
-        time.sleep(0.02)
 
 
 def test_a_process_gets_its_arguments_and_environment_to_the_letter(where: Layout, tmp_path: Path) -> None:
