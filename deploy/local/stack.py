@@ -158,6 +158,10 @@ class Stack:
             "LANG": "C.UTF-8",
             "HOME": "/root",
             "PYTHONUNBUFFERED": "1",
+            # glibc else raises the bound with every large buffer that is freed, and keeps the next ones' pages in a
+            # heap for each thread: the audit log's writer held 6 MB for the 1 MB of a tile that fills.
+            "MALLOC_MMAP_THRESHOLD_": "131072",
+            "MALLOC_ARENA_MAX": "2",
             MARK: str(self.layout.run),
         }
 

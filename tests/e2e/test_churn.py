@@ -35,10 +35,6 @@ GOS: Final = 160 * KIB
 with its index and the block it was last written to; after two hundred launches it stays at 24 MB.
 """
 GO_PROGRAMS: Final = ("bus", "containerd", "registry")
-HELD: Final = {"audit": 1024 * KIB}
-"""Bytes that a process holds back at most, however many pods come: the log's writer keeps the entries of one tile that
-is not full, 256 of some 4 KiB, and lets them go when it is.
-"""
 SETTLED_AFTER: Final = 3.0
 
 
@@ -64,8 +60,7 @@ def test_fifty_pods_that_came_and_went_leave_what_the_first_left(
 
 def bound(program: str) -> float:
     """Bytes a round that a process of this program may grow."""
-    once = HELD.get(program, 0) / (ROUNDS - 1 - WARM - SAMPLE)
-    return once + (GOS if program in GO_PROGRAMS else OURS)
+    return GOS if program in GO_PROGRAMS else OURS
 
 
 def come_and_go(cluster: Cluster, reference: str, number: int) -> None:
