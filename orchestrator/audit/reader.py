@@ -7,8 +7,8 @@ Nothing read here is believed: `Policy.accept` judges the checkpoint, proofs and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeAlias
 
 from orchestrator.audit import merkle
 from orchestrator.audit.entry import Entry
@@ -29,6 +29,14 @@ from orchestrator.audit.tiles import (
 from orchestrator.faults import Code, Permanent
 
 CHECKPOINT: Final = "checkpoint"
+
+Marks: TypeAlias = Sequence[Sequence[bytes]]
+"""What bytes must hold: of each group at least one."""
+
+
+def holds(raw: bytes, marks: Marks) -> bool:
+    """Whether there is one of each group in it."""
+    return all(any(mark in raw for mark in group) for group in marks)
 
 
 def evidence_name(digest: str) -> str:
@@ -78,6 +86,17 @@ class LogReader:
         """The entries of a bundle. Raises Permanent(AUDIT_TILE)."""
         return decode_entries(self.tile(tile), tile)
 
+    def chosen(self, tile: Tile, marks: Marks) -> Iterator[tuple[int, bytes]]:
+        """(index, entry) of a bundle's entries that hold `marks`. Raises Permanent(AUDIT_TILE).
+
+        One that does not hold them as a whole is not taken apart: what is rare among a million is soon found.
+        """
+        raw = self.tile(tile)
+        if not marks or holds(raw, marks):
+            for index, entry in enumerate(decode_entries(raw, tile), tile.index * WIDTH):
+                if not marks or holds(entry, marks):
+                    yield index, entry
+
     def entry(self, index: int, size: int) -> bytes:
         """The entry at `index` of the log when it had `size`. Raises Permanent(NOT_FOUND, AUDIT_TILE)."""
         if not 0 <= index < size:
@@ -87,11 +106,10 @@ class LogReader:
         number, at = divmod(index, WIDTH)
         return self.bundle(Tile(ENTRIES, number, width_at(ENTRIES, number, size)))[at]
 
-    def entries(self, size: int, start: int = 0) -> Iterator[tuple[int, bytes]]:
-        """(index, entry) from `start` up to `size`. Raises Permanent(AUDIT_TILE)."""
+    def entries(self, size: int, start: int = 0, marks: Marks = ()) -> Iterator[tuple[int, bytes]]:
+        """(index, entry) from `start` up to `size`, those that hold `marks`. Raises Permanent(AUDIT_TILE)."""
         for tile in bundles_of(size, start):
-            first = tile.index * WIDTH
-            for index, entry in enumerate(self.bundle(tile), first):
+            for index, entry in self.chosen(tile, marks):
                 if index >= start:
                     yield index, entry
 

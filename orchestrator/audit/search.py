@@ -3,17 +3,21 @@
 Zone: any. May import: `orchestrator.{audit,events,faults}`, the standard library. Pure.
 
 As in journalctl: conditions on different fields must all hold, of several on one field any.
+
+A leaf is canonical, so a member of it is spelled in one way only: most entries are passed over by their bytes, unread.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from orchestrator.audit.entry import Entry
-from orchestrator.audit.reader import LogReader
+from orchestrator.audit.reader import LogReader, Marks
 from orchestrator.events import Recorded
 from orchestrator.faults import Code, Permanent
 
@@ -22,6 +26,12 @@ SUMMARY: Final = frozenset(
 )
 """Fields that the leaf itself has; any other name is looked for in the fact's own statement."""
 
+_NUMBERS: Final = frozenset({"sequence", "index", "attempt"})
+_MOST_MEANT: Final = 10
+"""Launches told of when several are meant."""
+
+_POD: Final = re.compile(rb'"pod":"([^"]*)"')
+_ENVELOPE: Final = re.compile(rb'"envelope":"([^"]*)"')
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?Z?)?", re.ASCII)
 
 
@@ -69,30 +79,34 @@ class Query:
             return False
         return all(_has(entry, name, values) for name, values in self.where.items())
 
-    def may_match(self, leaf: bytes) -> bool:
-        """A quick look at the bytes, that a search through a million need not read them all. False is final."""
-        pods = self.where.get("pod")
-        return pods is None or any(pod.encode() in leaf for pod in pods)
+    @property
+    def marks(self) -> Marks:
+        """What the bytes of every entry that matches hold; an entry that holds it need not match."""
+        named = self.where.items()
+        return [[mark(name, value) for value in values] for name, values in named if name in SUMMARY]
+
+
+def mark(name: str, value: str) -> bytes:
+    """How a leaf spells that its member `name` is `value`, up to the end of the value for a text."""
+    spelled = value if name in _NUMBERS else json.encoder.encode_basestring(value)
+    return f'"{name}":{spelled}'.encode("utf-8", "surrogateescape")
 
 
 def search(reader: LogReader, size: int, query: Query, start: int = 0) -> Iterator[Found]:
     """Entries from index `start` that the query asks for. Raises Permanent(AUDIT_TILE, AUDIT_ENTRY)."""
-    for index, leaf in reader.entries(size, start):
-        if query.may_match(leaf):
-            entry = Entry.decode(leaf)
-            if query.matches(entry):
-                yield Found(index, leaf, entry)
+    for index, leaf in reader.entries(size, start, query.marks):
+        entry = Entry.decode(leaf)
+        if query.matches(entry):
+            yield Found(index, leaf, entry)
 
 
 def of_launch(reader: LogReader, size: int, pod: str) -> Iterator[Found]:
     """Every entry on the pod's subject, facts or not. Raises Permanent(AUDIT_TILE, AUDIT_ENTRY)."""
     on_subject = f".{pod}"
-    sought = pod.encode()
-    for index, leaf in reader.entries(size):
-        if sought in leaf:
-            entry = Entry.decode(leaf)
-            if entry.subject.endswith(on_subject):
-                yield Found(index, leaf, entry)
+    for index, leaf in reader.entries(size, marks=[[on_subject.encode()]]):
+        entry = Entry.decode(leaf)
+        if entry.subject.endswith(on_subject):
+            yield Found(index, leaf, entry)
 
 
 def find_pod(reader: LogReader, size: int, asked: str) -> str:
@@ -101,18 +115,16 @@ def find_pod(reader: LogReader, size: int, asked: str) -> str:
     Raises Permanent: NOT_FOUND, INPUT when several are meant, AUDIT_TILE, AUDIT_ENTRY.
     """
     meant: set[str] = set()
-    for _, leaf in reader.entries(size):
-        if b'"kind":"pod-requested"' in leaf:
-            entry = Entry.decode(leaf)
-            told = statement(entry)
-            if entry.pod == asked:
-                return asked
-            if entry.pod.startswith(asked) or f"{told.get('namespace')}/{told.get('name')}" == asked:
-                meant.add(entry.pod)
+    for pod in _named(reader, size, asked) if "/" in asked else _beginning_with(reader, size, asked):
+        if pod == asked:
+            return pod
+        meant.add(pod)
+        if len(meant) > _MOST_MEANT:
+            break
     if len(meant) == 1:
         return meant.pop()
     if meant:
-        listed = ", ".join(sorted(pod[:12] for pod in meant)[:10])
+        listed = ", ".join(sorted(pod[:12] for pod in meant)[:_MOST_MEANT])
         raise Permanent(
             Code.INPUT, "several launches are meant", expected="enough of one's pod id", got=f"{asked}: {listed}"
         )
@@ -123,6 +135,26 @@ def find_pod(reader: LogReader, size: int, asked: str) -> str:
         got=asked[:200],
         advice="`enclave-cc audit search --kind pod-requested` lists them",
     )
+
+
+def _beginning_with(reader: LogReader, size: int, asked: str) -> Iterator[str]:
+    """The pods of all facts, as far as their ids begin so. Also one whose first fact was lost."""
+    opening = mark("pod", asked)[:-1]
+    for _, leaf in reader.entries(size, marks=[[opening]]):
+        if (found := _POD.search(leaf)) and found[1]:
+            yield found[1].decode()
+
+
+def _named(reader: LogReader, size: int, asked: str) -> Iterator[str]:
+    """The pods that were asked for under this namespace and name."""
+    name = asked.rpartition("/")[2].encode("utf-8", "surrogateescape")
+    for _, leaf in reader.entries(size, marks=[[mark("kind", "pod-requested")]]):
+        envelope = _ENVELOPE.search(leaf)
+        if envelope is None or name in base64.b64decode(envelope[1]):
+            entry = Entry.decode(leaf)
+            told = statement(entry)
+            if f"{told.get('namespace')}/{told.get('name')}" == asked:
+                yield entry.pod
 
 
 def _has(entry: Entry, name: str, values: frozenset[str]) -> bool:

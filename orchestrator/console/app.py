@@ -23,7 +23,7 @@ from orchestrator.console.headers import SecurityHeaders
 from orchestrator.console.pages import audit, doors, guide, launch, launches, listening, nodes, policies, replay
 from orchestrator.console.roles import Identity, Role
 from orchestrator.console.site import FOLDER, Site
-from orchestrator.faults import Fault, Temporary
+from orchestrator.faults import Code, Fault, Temporary
 
 
 async def _first(_: Request) -> Response:
@@ -94,7 +94,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _fault(request: Request, error: Exception) -> Response:
     """An expected failure, told as everywhere else: what happened, expected, got, what to try."""
     assert isinstance(error, Fault)  # noqa: S101 - registered for faults only
-    status = 503 if isinstance(error, Temporary) else 500
+    status = 503 if isinstance(error, Temporary) else 404 if error.code is Code.NOT_FOUND else 500
     return Site.of(request).page(request, "fault.html", status, diagnosis=error.diagnosis)
 
 

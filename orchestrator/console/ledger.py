@@ -9,8 +9,7 @@ blocks: a page calls it in a thread.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,16 +22,13 @@ from orchestrator.audit.proof import LogProof
 from orchestrator.audit.reader import LogReader
 from orchestrator.audit.search import Found
 from orchestrator.audit.storage import Store
+from orchestrator.audit.tiles import ENTRIES, WIDTH, Tile, width_at
 from orchestrator.audit.verifier import checkpoint_time
 from orchestrator.faults import Code, Permanent
 
 PAGE: Final = 50
 MOST_READ: Final = 102_400
 """Entries that one page looks through for those that are asked for; the next one goes on from there."""
-
-_CHUNK: Final = 256
-_quoted: Final = json.encoder.encode_basestring
-"""As `orchestrator.audit.entry` spells texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,26 +95,24 @@ class Opened:
         return self._found(self.size - 1).entry.sequence if self.size else 0
 
     def newest(self, asked: Mapping[str, str], before: int | None = None) -> Listed:
-        """Entries below `before` whose members are as asked, at most `PAGE`.
+        """Entries below `before` whose members are as asked, at most `PAGE`; a pod may be asked for by its beginning.
 
         Raises Permanent(AUDIT_TILE, AUDIT_ENTRY).
         """
-        # Leaves are canonical: a member that is as asked is spelled in exactly this way, so most need no reading.
-        marks = [f'"{name}":{_quoted(value)}'.encode() for name, value in asked.items()]
+        marks = [[search.mark(name, value)[: -1 if name == "pod" else None]] for name, value in asked.items()]
         end = self.size if before is None else max(0, min(before, self.size))
         found: list[Found] = []
         read_to = max(0, end - MOST_READ)
         while end > read_to:
-            start = max(0, (end - 1) // _CHUNK * _CHUNK)
-            for index, leaf in reversed(list(self._entries(start, end))):
-                if not all(mark in leaf for mark in marks):
-                    continue
+            number = (end - 1) // WIDTH
+            chosen = self.reader.chosen(Tile(ENTRIES, number, width_at(ENTRIES, number, self.size)), marks)
+            for index, leaf in reversed([one for one in chosen if one[0] < end]):
                 entry = Entry.decode(leaf)
-                if all(getattr(entry, name) == value for name, value in asked.items()):
+                if all(_is(entry, name, value) for name, value in asked.items()):
                     found.append(Found(index, leaf, entry))
                     if len(found) == PAGE:
                         return Listed(tuple(found), index)
-            end = start
+            end = number * WIDTH
         return Listed(tuple(found), end)
 
     def entry(self, index: int) -> Proven:
@@ -149,13 +143,11 @@ class Opened:
         )
         return found if whole else None
 
-    def _entries(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-        """The entries from `start` to below `end`, which lie in one bundle of the log."""
-        for index, leaf in self.reader.entries(self.size, start):
-            if index >= end:
-                return
-            yield index, leaf
-
     def _found(self, index: int) -> Found:
         leaf = self.reader.entry(index, self.size)
         return Found(index, leaf, Entry.decode(leaf))
+
+
+def _is(entry: Entry, name: str, value: str) -> bool:
+    told = str(getattr(entry, name))
+    return told.startswith(value) if name == "pod" else told == value

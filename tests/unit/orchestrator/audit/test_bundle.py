@@ -87,6 +87,13 @@ def test_a_pod_is_found_by_a_part_of_its_id_and_by_nothing_ambiguous(log: LogRea
         assert raised.value.code is code
 
 
+def test_a_pod_whose_first_fact_was_lost_is_found_by_its_id(tmp_path: Path) -> None:
+    write_messages(tmp_path, messages(*launches())[1:])
+    reader = LogReader(Folder(tmp_path))
+    assert find_pod(reader, 51, PODS[0][:5]) == PODS[0]
+    assert [found.index for found in of_launch(reader, 51, PODS[0])][:3] == [0, 1, 2]
+
+
 def altered(raw: bytes, alter: Callable[[Members], None]) -> bytes:
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}

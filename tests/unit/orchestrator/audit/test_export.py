@@ -13,7 +13,8 @@ from orchestrator import events
 from orchestrator.audit.entry import Entry, Message
 from orchestrator.audit.export import FORMATS, header
 from orchestrator.audit.merkle import leaf_hash
-from orchestrator.audit.search import Found, Query
+from orchestrator.audit.reader import holds
+from orchestrator.audit.search import SUMMARY, Found, Query
 from orchestrator.faults import Code, Permanent
 from orchestrator.lifecycle import Zone
 from tests.simulators.audit_logs import messages
@@ -98,7 +99,7 @@ def test_otlp_is_a_log_record() -> None:
 
 def matching(*conditions: str, since: str = "", until: str = "") -> list[int]:
     query = Query.of(conditions, since, until)
-    return [one.index for one in found() if query.may_match(one.leaf) and query.matches(one.entry)]
+    return [one.index for one in found() if holds(one.leaf, query.marks) and query.matches(one.entry)]
 
 
 def test_conditions_on_one_field_are_alternatives_and_on_two_both_must_hold() -> None:
@@ -111,6 +112,14 @@ def test_conditions_on_one_field_are_alternatives_and_on_two_both_must_hold() ->
     assert matching("kind=foreign") == [13]
     assert matching("signed=true") == [3, 5, 6, 9, 10]
     assert matching("pod=p") == [14]
+
+
+@pytest.mark.parametrize("name", sorted(SUMMARY))
+def test_an_entry_bears_the_marks_of_its_own_members_so_that_none_is_passed_over(name: str) -> None:
+    for one in found():
+        query = Query.of([f"{name}={getattr(one.entry, name)}"])
+        assert query.matches(one.entry)
+        assert holds(one.leaf, query.marks)
 
 
 def test_what_the_fact_itself_says_can_be_asked_for() -> None:
