@@ -6,7 +6,8 @@ encrypted. What does not: the key broker itself (deploy/kbs), bundles and measur
 Zone: owner. Plaintext streams from the owner's own storage through the cipher to the registry: no temporary file holds
 it, nor any key. May import: deploy.kbs, workers.enclave.{image, launch_policy, kbs}, orchestrator.faults.
 
-- `source` - where the plain image comes from; `encrypt` - a layer's cipher and key packet; `push` - to a registry.
+- `source` - where the plain image comes from; `encrypt` - a layer's cipher and key packet; `salt` - the layer that
+  tells it from its plain twin; `push` - to a registry.
 - `cosign_key`, `sign` - the signing key's file, and signatures beside an image.
 - `policies` - the owner's folder of policy documents; `publication` - all of it in order; `cli` - the commands.
 """

@@ -1,7 +1,7 @@
 """Publishing an image, from a plain source to something an enclave will launch.
 
 1. A fresh key goes to the broker, under a name that no other publication uses.
-2. Each layer streams from the source through the cipher to the registry.
+2. Each layer streams from the source through the cipher to the registry, above one of random bytes (`salt`).
 3. The encrypted manifest is stored under its digest.
 4. Its signature is stored beside it.
 5. The tag is moved: only now can anybody meet the new image by name, and everything it needs is there.
@@ -18,11 +18,14 @@ import contextlib
 import re
 import secrets
 from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 from deploy.publish.documents import render_manifest
 from deploy.publish.encrypt import ImageKey, LayerEncryption
 from deploy.publish.push import RegistryWriter
+from deploy.publish.salt import Salt
 from deploy.publish.sign import is_signed, sign
 from orchestrator.faults import Code, Fault, Permanent
 from workers.enclave.image.manifest import (
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from deploy.publish.cosign_key import SigningKey
     from deploy.publish.policies import Broker, PolicyFolder
     from deploy.publish.source import PlainImage
+    from workers.enclave.image.layers import ByteSource
     from workers.enclave.image.reference import Reference
     from workers.enclave.image.registry import Registry
 
@@ -118,12 +122,17 @@ class Publisher:
     def _publish(self, image: PlainImage, target: Reference, progress: Callable[[int], None]) -> Published:
         config = image.blob(image.manifest.config, limit=LONGEST_CONFIG)
         parse_config(config)
-        image_key = ImageKey.generate(str(_key_uri(target)))
-        ciphers = [LayerEncryption(layer, image_key) for layer in image.manifest.layers]
+        image_key, salt = ImageKey.generate(str(_key_uri(target))), Salt.fresh()
+        layers = [_Layer(layer, partial(image.open, layer)) for layer in image.manifest.layers]
+        layers.insert(0, _Layer(salt.descriptor(), partial(BytesIO, salt.tar)))
+        ciphers = [LayerEncryption(layer.plain, image_key) for layer in layers]
         writer = RegistryWriter(self.registry.transport, target)
         self.broker.put_resource(ResourceUri.parse(image_key.kid), image_key.key)
         try:
-            digest = self._push(image, config, ciphers, writer, progress)
+            descriptors = [
+                _push(layer, cipher, writer, progress) for layer, cipher in zip(layers, ciphers, strict=True)
+            ]
+            digest = _put_manifest(image, salt.under(config), descriptors, writer)
             sign(target, digest, self.registry, writer, self.key)
             writer.put_manifest(self.registry.manifest(target.pinned(digest))[0], target.tag or "")
         except BaseException:
@@ -133,30 +142,33 @@ class Publisher:
             raise
         return Published(target.pinned(digest), (image_key.kid,), fresh=True)
 
-    @staticmethod
-    def _push(
-        image: PlainImage,
-        config: bytes,
-        ciphers: list[LayerEncryption],
-        writer: RegistryWriter,
-        progress: Callable[[int], None],
-    ) -> str:
-        """Steps 2 and 3; the encrypted manifest's digest."""
-        layers = []
-        for plain, cipher in zip(image.manifest.layers, ciphers, strict=True):
-            with contextlib.closing(image.open(plain)) as blob:
-                chunks = _counted(cipher.ciphertext(blob), progress)
-                writer.stream_blob(chunks, plain.size, cipher.digest)
-            layers.append(cipher.descriptor())
-        writer.put_blob(config)
-        manifest = Manifest(
-            Descriptor(OCI_CONFIG, digest_of(config), len(config)),
-            tuple(layers),
-            {**image.manifest.annotations, SOURCE_ANNOTATION: image.digest},
-        )
-        raw = render_manifest(manifest)
-        writer.put_manifest(raw, digest_of(raw))
-        return digest_of(raw)
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    plain: Descriptor
+    open: Callable[[], ByteSource]
+
+
+def _push(
+    layer: _Layer, cipher: LayerEncryption, writer: RegistryWriter, progress: Callable[[int], None]
+) -> Descriptor:
+    """Step 2, for one layer."""
+    with contextlib.closing(layer.open()) as blob:
+        writer.stream_blob(_counted(cipher.ciphertext(blob), progress), layer.plain.size, cipher.digest)
+    return cipher.descriptor()
+
+
+def _put_manifest(image: PlainImage, config: bytes, layers: list[Descriptor], writer: RegistryWriter) -> str:
+    """Step 3; the encrypted manifest's digest."""
+    writer.put_blob(config)
+    manifest = Manifest(
+        Descriptor(OCI_CONFIG, digest_of(config), len(config)),
+        tuple(layers),
+        {**image.manifest.annotations, SOURCE_ANNOTATION: image.digest},
+    )
+    raw = render_manifest(manifest)
+    writer.put_manifest(raw, digest_of(raw))
+    return digest_of(raw)
 
 
 def _key_uri(target: Reference) -> ResourceUri:

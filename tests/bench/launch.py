@@ -78,9 +78,7 @@ def main() -> int:
 def _launches(cluster: Cluster, n: int) -> tuple[list[Calls], list[Calls], list[list[int]]]:
     """`n` plain launches, `n` confidential ones and their steps."""
     sealed = cluster.publish_web("sealed:1", BODY)
-    # containerd knows an image by its configuration, which encryption leaves alone: one file tells the two apart.
-    layout = images.busybox({"www/index.html": BODY, "www/plain": b""}, command=WEB)
-    plain = registry.push(cluster.layout, layout, "plain:1")
+    plain = registry.push(cluster.layout, images.busybox({"www/index.html": BODY}, command=WEB), "plain:1")
     runc = Kubelet(cluster.layout.containerd, handler="runc", log_directory=cluster.layout.logs / "pods")
     plains, confidentials, pods = [], [], []
     try:

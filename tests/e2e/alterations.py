@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from deploy.kbs.owner import default_policy
 from deploy.kbs.state import RESOURCES, PolicyId
-from deploy.local.demo.tampering import blob_path, first_layer, flipped_byte
+from deploy.local.demo.tampering import blob_path, flipped_byte, top_layer
 from deploy.publish.cosign_key import SigningKey
 from deploy.publish.publication import Published
 from deploy.publish.push import RegistryWriter
@@ -88,8 +88,8 @@ Alteration: TypeAlias = Callable[[World], AbstractContextManager[Told]]
 
 @contextmanager
 def layer_byte_flipped(world: World) -> Iterator[Told]:
-    """One bit in the middle of the first layer."""
-    digest = first_layer(world.cluster.layout, world.digest)
+    """One bit in the middle of the highest layer."""
+    digest = top_layer(world.cluster.layout, world.digest)
     path = blob_path(world.cluster.layout, digest)
     with flipped_byte(path):
         yield Told(digest, f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}")
@@ -97,8 +97,8 @@ def layer_byte_flipped(world: World) -> Iterator[Told]:
 
 @contextmanager
 def layer_truncated(world: World) -> Iterator[Told]:
-    """The second half of the first layer is missing."""
-    path = blob_path(world.cluster.layout, first_layer(world.cluster.layout, world.digest))
+    """The second half of the highest layer is missing."""
+    path = blob_path(world.cluster.layout, top_layer(world.cluster.layout, world.digest))
     whole = path.read_bytes()
     os.truncate(path, len(whole) // 2)
     try:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from deploy.local import images
 from deploy.local.cri import ContainerSpec, Kubelet, Pod
@@ -20,8 +19,6 @@ from orchestrator.events import Foreign, Recorded
 from orchestrator.fold import fold
 from orchestrator.launch import Launch
 from tests.waiting import eventually
-
-Found = TypeVar("Found")
 
 WEB = ("/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www")
 """A small workload that answers: busybox's HTTP server, with what the image holds under /www."""

@@ -119,7 +119,7 @@ class Demo:
     def _tamper(self, stack: Stack, published: Published) -> None:
         self._act("One bit of the image is changed in the registry, and it is launched again")
         digest = published.reference.digest or ""
-        layer = tampering.first_layer(stack.layout, digest)
+        layer = tampering.top_layer(stack.layout, digest)
         with tampering.flipped_byte(tampering.blob_path(stack.layout, layer)) as offset:
             self._say(f"bit 0 of byte {offset} of layer {layer}")
             reference = f"{published.reference.repository}:{REPOSITORY.partition(':')[2]}"

@@ -20,10 +20,10 @@ def blob_path(layout: Layout, digest: str) -> Path:
     return blobs / algorithm / hexadecimal[:2] / hexadecimal / "data"
 
 
-def first_layer(layout: Layout, manifest_digest: str) -> str:
-    """The digest of the image's first layer."""
+def top_layer(layout: Layout, manifest_digest: str) -> str:
+    """The digest of the image's highest layer: of files, as the lowest is not."""
     manifest = json.loads(blob_path(layout, manifest_digest).read_bytes())
-    return str(manifest["layers"][0]["digest"])
+    return str(manifest["layers"][-1]["digest"])
 
 
 @contextmanager

@@ -16,8 +16,8 @@ Rules
 - Chain IDs are made of plaintext digests: an encrypted image and its unencrypted twin share them, and so, in one
   containerd, their snapshots. Whichever came first decides. If the encrypted one did, the twin finds remote layers:
   it gets an empty root, and runc refuses to start it; it never gets half an image. If the plain one did, the host had
-  the plaintext all along, and the agent pulls and checks the encrypted image regardless. Publishing an encrypted image
-  with a random lowest layer makes its chain IDs its own, and ends both.
+  the plaintext all along, and the agent pulls and checks the encrypted image regardless. `enclave-cc publish` puts a
+  layer of random bytes lowest, so its images share no chain ID with anything; those of other tools may.
 """
 
 from __future__ import annotations

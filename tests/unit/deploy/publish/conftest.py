@@ -86,8 +86,9 @@ def owner(docker_registry: DockerRegistry, registry: Registry, tmp_path: Path) -
 
 
 def tars(plan: ImagePlan) -> list[bytes]:
+    """What the enclave reads of each layer of the source: those above the one of random bytes."""
     read = []
     for reader in plan.layers():
         read.append(reader.read())
         reader.verify()
-    return read
+    return read[1:]

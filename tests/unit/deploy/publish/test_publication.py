@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from deploy.publish.source import open_image
 from orchestrator.faults import Code, Fault, Permanent, Temporary
 from tests.simulators import oci
 from tests.unit.deploy.publish.conftest import Owner, tars
-from workers.enclave.image.manifest import Manifest, parse_manifest
+from workers.enclave.image.manifest import LONGEST_CONFIG, Descriptor, Manifest, parse_config, parse_manifest
 from workers.enclave.image.reference import parse_reference
 
 
@@ -38,6 +39,11 @@ def manifest_of(owner: Owner) -> Manifest:
     return found
 
 
+def layers_of(owner: Owner) -> tuple[Descriptor, ...]:
+    """Those of the source: above the one of random bytes."""
+    return manifest_of(owner).layers[1:]
+
+
 def test_what_is_published_is_what_an_enclave_reads(owner, plain, layout) -> None:
     counted: list[int] = []
     published = publish(owner, layout, progress=counted.append)
@@ -59,7 +65,7 @@ def test_no_plaintext_is_in_the_registry(owner, plain, layout, docker_registry) 
 
 def test_gzip_layers_stay_gzip_and_sizes_stay_the_same(owner, plain, layout) -> None:
     publish(owner, layout)
-    layers = manifest_of(owner).layers
+    layers = layers_of(owner)
     assert {layer.media_type for layer in layers} == {oci.TAR + "+gzip+encrypted"}
     assert [layer.size for layer in layers] == [layer["size"] for layer in plain.document["layers"]]
 
@@ -103,7 +109,7 @@ def test_another_owners_signature_is_not_taken_for_ours(owner, layout, tmp_path)
 def test_two_layers_that_are_the_same_are_encrypted_apart(owner, tmp_path) -> None:
     twice = oci.image([oci.tar({"a": b"a"})] * 2)
     publish(owner, oci.write_layout(twice, tmp_path / "twice"))
-    layers = manifest_of(owner).layers
+    layers = layers_of(owner)
     assert layers[0].digest != layers[1].digest
     assert tars(owner.pull()) == list(twice.tars)
 
@@ -120,7 +126,7 @@ def test_an_image_of_docker_becomes_an_oci_image(owner, plain, tmp_path) -> None
     for layer in document["layers"]:
         layer["mediaType"] = "application/vnd.docker.image.rootfs.diff.tar.gzip"
     publish(owner, oci.write_layout(plain.with_manifest(document), tmp_path / "docker"))
-    assert {layer.media_type for layer in manifest_of(owner).layers} == {oci.TAR + "+gzip+encrypted"}
+    assert {layer.media_type for layer in layers_of(owner)} == {oci.TAR + "+gzip+encrypted"}
     assert tars(owner.pull()) == list(plain.tars)
 
 
@@ -200,6 +206,26 @@ def test_the_key_is_in_no_file_and_no_representation(owner, layout, tmp_path, do
 def test_the_manifest_tells_which_source_it_was_made_from(owner, plain, layout) -> None:
     publish(owner, layout)
     assert manifest_of(owner).annotations == {"io.enclave-cc.source": plain.digest}
+
+
+def test_no_chain_id_and_no_image_name_is_shared_with_the_plain_twin(owner, plain, layout) -> None:
+    seen = [config_of(owner, layout) for _ in range(2)]
+    own = json.loads(plain.blobs[plain.document["config"]["digest"]])
+    for raw in seen:
+        changed = json.loads(raw)
+        lowest, *others = changed["rootfs"].pop("diff_ids")
+        assert others == own["rootfs"]["diff_ids"]
+        assert lowest not in others
+        assert changed == own | {"rootfs": {"type": own["rootfs"]["type"]}}
+    assert parse_config(seen[0]).diff_ids[0] != parse_config(seen[1]).diff_ids[0]
+
+
+def config_of(owner: Owner, layout: Path) -> bytes:
+    """The configuration after publishing anew."""
+    publish(owner, layout, again=True)
+    reference = owner.target.pinned(owner.publisher.registry.manifest(owner.target)[1])
+    with closing(owner.publisher.registry.open_blob(reference, manifest_of(owner).config)) as blob:
+        return blob.read(LONGEST_CONFIG)
 
 
 def test_a_new_rule_admits_the_image_and_its_own_process(owner, layout) -> None:
