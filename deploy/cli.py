@@ -33,6 +33,12 @@ SUBCOMMANDS: Final = {
     "replay": ("deploy.whatif:replay", "Fold histories again: with today's code, or before another policy."),
     "export": ("orchestrator.cli.export:export", "A launch's history as one file."),
     "import": ("orchestrator.cli.import_:import_", "Check such a file, and keep it."),
+    "resume": (
+        "orchestrator.cli.resume:resume",
+        "What failed and is held goes on; one launch, or all that a query admits.",
+    ),
+    "fork": ("orchestrator.cli.fork:fork", "Launch again, beside it, what a launch was asked for."),
+    "stop": ("orchestrator.cli.stop:stop", "Remove everything that was made for a launch."),
     "publish": ("deploy.publish.cli:publish", "Encrypt, sign and push an image; register its key and its policies."),
     "keygen": ("deploy.publish.cli:keygen", "Make a key that signs images."),
     "policy": ("deploy.publish.cli:policy", "The owner's image and launch policy: admit, check, put."),

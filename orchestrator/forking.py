@@ -70,7 +70,7 @@ def plan(fork: str, order: ForkedFrom, history: Sequence[Recorded | Foreign]) ->
             "this launch does not name the signer as an operator",
             expected=f"one of {len(then.requested.operators)} operators' keys",
             got=order.operator.hex(),
-            advice="the node's configuration says who may resume and fork its launches: `operators` in node.toml",
+            advice="the node's configuration says who may order its launches: [orders] of node.toml",
         )
     _check_there("the pod", now.progress)
     return _asked(fork, order, then, now)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -44,6 +46,7 @@ AWAY = (
 STORE_FULL: Final = 10077
 """The server's error code for a stream that has reached `max_bytes`."""
 
+_DENIED: Final = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 _log = structlog.get_logger()
 
 
@@ -68,7 +71,8 @@ class Credentials:
 class Bus:
     """A live connection. Make it with `connect`, end it with `close` or as an asynchronous context manager."""
 
-    def __init__(self, client: Client, stream: JetStreamContext, credentials: Credentials) -> None:
+    def __init__(self, client: Client, stream: JetStreamContext, credentials: Credentials, denied: set[str]) -> None:
+        self._denied = denied
         self.client = client
         self.stream = stream
         self.credentials = credentials
@@ -105,6 +109,21 @@ class Bus:
                 expected=f"a connection to {self.credentials.url}",
                 got="it was closed, and is not tried again",
                 advice="start the process again; if it ends again, see why the server refuses its user",
+            )
+
+    def check_not_denied(self, subject: str) -> None:
+        """Raises Permanent(NOT_ALLOWED) where the server has said that our role may not publish on `subject`.
+
+        It says so apart from the publication, which it drops: whoever waits for an answer finds none, and asks here.
+        """
+        if subject in self._denied:
+            self._denied.discard(subject)
+            raise Permanent(
+                Code.NOT_ALLOWED,
+                "the bus does not let the role of these credentials do this",
+                expected=f"a role that may publish on {subject}",
+                got="a permissions violation",
+                advice="use the operator's credentials for orders; a reader's only read",
             )
 
     async def request(self, subject: str, payload: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - a protocol bound
@@ -174,6 +193,8 @@ async def connect(credentials: Credentials, name: str, patience: float = 30) -> 
     """Connect as `name`, trying for `patience` seconds. Raises Temporary(BUS_AWAY), Permanent(INPUT)."""
     options = _options(credentials, name)
     ends = asyncio.get_running_loop().time() + patience
+    denied: set[str] = set()
+    options["error_cb"] = partial(_on_error, denied)
     while True:
         client = Client()
         options |= {"disconnected_cb": _telling(client, "bus away"), "reconnected_cb": _telling(client, "bus back")}
@@ -186,7 +207,7 @@ async def connect(credentials: Credentials, name: str, patience: float = 30) -> 
                 raise _unreachable(credentials.url, error) from error
             await asyncio.sleep(0.2)
         else:
-            bus = Bus(client, client.jetstream(timeout=5), credentials)
+            bus = Bus(client, client.jetstream(timeout=5), credentials, denied)
             bus.check()
             return bus
 
@@ -202,7 +223,6 @@ def _options(credentials: Credentials, name: str) -> dict[str, Any]:
         "ping_interval": 5,
         "max_outstanding_pings": 3,
         "inbox_prefix": credentials.inbox.encode(),
-        "error_cb": _on_error,
         "pending_size": 16 << 20,
     }
     if credentials.ca_pem:
@@ -228,7 +248,9 @@ def _telling(client: Client, what: str) -> Callable[[], Awaitable[None]]:
     return tell
 
 
-async def _on_error(error: Exception) -> None:
+async def _on_error(denied: set[str], error: Exception) -> None:
+    if told := _DENIED.search(str(error)):
+        denied.add(told[1])
     await _log.adebug("bus connection", error=type(error).__name__)
 
 

@@ -87,7 +87,8 @@ class Histories:
 
         `allowed` may be asked several times. Returns the launch after the append. Raises Temporary(BUS_AWAY) when the
         bus is away for longer than `patience` seconds; the fact may then have been stored or not. Raises
-        Permanent(BUS_FULL), Permanent(INPUT) for a fact that cannot be recorded, Permanent(BUS_HISTORY) as `launch`.
+        Permanent(BUS_FULL), Permanent(INPUT) for a fact that cannot be recorded, Permanent(BUS_HISTORY) as `launch`,
+        Permanent(NOT_ALLOWED) for a role that may not append.
         """
         try:
             async with asyncio.timeout(patience), self._lock(fact.pod):
@@ -137,6 +138,7 @@ class Histories:
                         raise _full() from error
                     raise
         except Temporary:
+            self._bus.check_not_denied(subjects.history(pod))
             await asyncio.sleep(0.1)
             return None
         # A duplicate answers with the sequence of the first copy; reading settles what lies between.

@@ -22,7 +22,7 @@ from orchestrator.events import Foreign, Recorded
 from orchestrator.faults import Code, Diagnosis, Permanent
 from orchestrator.fold import apply
 from orchestrator.launch import Failure, Launch, new
-from orchestrator.lifecycle import BY_NAME, State
+from orchestrator.lifecycle import BY_NAME, HOLD, State
 from orchestrator.replay.at import Moment, until
 from orchestrator.story import Cause, Explained, LaunchStory, Signer
 from orchestrator.story import describe as tell
@@ -78,6 +78,12 @@ def lines(told: LaunchStory, broken: Diagnosis | None = None) -> Iterator[str]:
     yield f"{told.title}  pod {told.launch.pod}"
     yield f"verdict   {told.verdict}"
     yield f"reached   {told.reached}"
+    for order in told.orders:
+        whose = f" of container {told.name_of(order.container)}" if order.container else ""
+        yield f"order     {order.what}{whose}, by {order.actor} in fact {order.index}: {order.reason}"
+    for step in told.waiting:
+        if step.transition is HOLD:
+            yield f"held      until {documents.instant(step.deadline_ns)}: `enclave-cc resume` lets it go on"
     for explained in told.failures:
         yield ""
         yield from _failure(told, explained)
@@ -97,7 +103,9 @@ def _failure(told: LaunchStory, explained: Explained) -> Iterator[str]:
         attempts = f"attempt {failure.attempt} of {explained.attempts_allowed}"
         yield f"failed    {failure.transition} of {whose}, {row.zone} zone, {attempts}; it had reached {failure.state}"
     else:
-        yield f"failed    {whose}, in the check of its own history; it had reached {failure.state}"
+        forged = failure.diagnosis.code is Code.FACT_FORGED
+        where = "in the check of its own history" if forged else "in no step of its own"
+        yield f"failed    {whose}, {where}; it had reached {failure.state}"
     yield from _diagnosis(failure.diagnosis, explained.next_action, explained.causes)
     fact = next((fact for fact in told.facts if fact.index == failure.index), None)
     if fact is not None:

@@ -115,6 +115,18 @@ def story(told: LaunchStory) -> dict[str, Any]:
         "evidence": asdict(told.evidence) if told.evidence else None,
         "verdicts": [{**asdict(verdict), "zone": verdict.zone.value} for verdict in told.verdicts],
         "failures": [_explained(explained) for explained in told.failures],
+        "orders": [
+            {
+                "index": order.index,
+                "at": instant(order.at_ns),
+                "container": order.container,
+                "what": order.what,
+                "actor": order.actor,
+                "signature": SIGNATURE[order.signer],
+                "reason": order.reason,
+            }
+            for order in told.orders
+        ],
         "ignored": [{"index": entry.index, "kind": entry.kind, "why": entry.why} for entry in launch.ignored],
     }
 

@@ -18,7 +18,7 @@ from orchestrator.events import Foreign, Recorded
 from orchestrator.fold import fold
 from orchestrator.story import LaunchStory, Signer, Told, describe
 
-_STYLES = {Signer.EVENT_KEY: "green", Signer.UNSIGNED: "dim", Signer.FORGED: "red"}
+_STYLES = {Signer.EVENT_KEY: "green", Signer.OPERATOR: "green", Signer.UNSIGNED: "dim", Signer.FORGED: "red"}
 
 
 @click.command(cls=Subcommand)
@@ -28,7 +28,8 @@ _STYLES = {Signer.EVENT_KEY: "green", Signer.UNSIGNED: "dim", Signer.FORGED: "re
 def events(launch: str, config: Path | None, stack: str | None, *, as_json: bool) -> None:
     """List every message of a launch's history: who said it and when, on whose word it stands, what it says.
 
-    A signature is ok (under the launch's event key), none (the word of the host, which is not trusted) or bad.
+    A signature is ok (under the launch's event key; of an order, under an operator's whom the launch names), none (the
+    word of the host, which is not trusted) or bad.
     """
 
     async def question(bus: Bus) -> tuple[LaunchStory, list[Recorded | Foreign]]:

@@ -19,7 +19,7 @@ import click
 from orchestrator.bus import Bus, Histories
 from orchestrator.cli import drawing, fleet
 from orchestrator.cli.sources import Source, source
-from orchestrator.cli.subcommand import Subcommand, answers_json, ask, print_json, reads_the_bus
+from orchestrator.cli.subcommand import Subcommand, answers_json, ask, print_json, reads_the_bus, takes_launches
 from orchestrator.faults import Permanent
 from orchestrator.fold import fold
 from orchestrator.launch import Launch
@@ -54,7 +54,7 @@ def command(judge_of: JudgeOf) -> click.Command:
     """The subcommand, with the judges that the deployment composes."""
 
     @click.command(name="replay", cls=Subcommand)
-    @click.argument("launches", nargs=-1, metavar="[LAUNCH]...")
+    @takes_launches
     @fleet.takes_a_query
     @click.option("--policy", type=_file, help="Judge the recorded evidence by this policy instead: Rego or JSON.")
     @click.option("--reference-values", type=_file, help="What an attestation policy asks for: the broker's JSON.")

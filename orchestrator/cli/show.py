@@ -82,6 +82,8 @@ def _page(told: LaunchStory) -> Iterator[RenderableType]:
         yield from _section("verdicts", _verdicts(told))
     for explained in told.failures:
         yield from _section(f"failure of {told.name_of(explained.container)}", _failure(explained))
+    if told.orders:
+        yield from _section("orders", _orders(told))
     if told.launch.ignored:
         yield from _section("refused or passed over", _ignored(told))
 
@@ -158,6 +160,20 @@ def _failure(explained: Explained) -> Table:
     for cause in explained.causes:
         mark = "→" if cause.evident else "-"
         grid.add_row("", drawing.text(f"{mark} {cause.what} (see: {cause.tell})"))
+    return grid
+
+
+def _orders(told: LaunchStory) -> Table:
+    grid = _grid()
+    for order in told.orders:
+        grid.add_row(
+            "",
+            Text(str(order.index), "dim"),
+            drawing.text(told.name_of(order.container), "dim"),
+            drawing.text(order.what),
+            drawing.text(f"by {order.actor}", "dim"),
+            drawing.text(order.reason),
+        )
     return grid
 
 

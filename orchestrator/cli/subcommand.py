@@ -97,6 +97,11 @@ def takes_a_launch(*, required: bool = True) -> Callable[[_Command], _Command]:
     return click.argument("launch", required=required, shell_complete=_complete, metavar="LAUNCH")
 
 
+def takes_launches(function: _Command) -> _Command:
+    """Any number of them: `launches` among the arguments."""
+    return click.argument("launches", nargs=-1, shell_complete=_complete, metavar="[LAUNCH]...")(function)
+
+
 def settings_path(config: Path | None, stack: str | None) -> Path:
     """Which file says where the bus is; see `reads_the_bus`."""
     if config is not None:
@@ -110,7 +115,7 @@ def settings_path(config: Path | None, stack: str | None) -> Path:
 
 def ask(config: Path | None, stack: str | None, question: Callable[[Bus], Coroutine[Any, Any, _Answer]]) -> _Answer:
     """Connect, ask, end the connection. Raises whatever Fault the question raises."""
-    _say_nothing()
+    say_nothing()
 
     async def run() -> _Answer:
         settings = BusSettings.load(settings_path(config, stack))
@@ -120,7 +125,7 @@ def ask(config: Path | None, stack: str | None, question: Callable[[Bus], Corout
     return asyncio.run(run())
 
 
-def _say_nothing() -> None:
+def say_nothing() -> None:
     """What a server would log is no part of an answer: a fault says what a person needs to know."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
@@ -146,7 +151,7 @@ def _complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[C
         meant = {name: pod for pod, name in pods.items()} if "/" in incomplete else pods
         return [CompletionItem(value, help=other) for value, other in meant.items() if value.startswith(incomplete)]
 
-    _say_nothing()
+    say_nothing()
     try:
         return asyncio.run(suggestions())
     except (Fault, TimeoutError):

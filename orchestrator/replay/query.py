@@ -31,10 +31,11 @@ class Query:
             began_ns >= self.since_ns
             and (not self.node or (asked is not None and asked.node == self.node))
             and (not self.namespace or (asked is not None and asked.namespace == self.namespace))
-            and (not (self.failed_at or self.code) or any(self._failed(failure) for failure in failures(launch)))
+            and (not (self.failed_at or self.code) or any(self.admits_failure(found) for found in failures(launch)))
         )
 
-    def _failed(self, failure: Failure) -> bool:
+    def admits_failure(self, failure: Failure) -> bool:
+        """Whether it is a failure of that code, after that state."""
         return (self.failed_at is None or failure.state is self.failed_at) and (
             not self.code or failure.diagnosis.code == self.code
         )

@@ -1,6 +1,6 @@
 """A launch told to people: how far it came, what each step took, what was judged, why it failed, who said so.
 
-Zone: any. May import: `orchestrator.{events,faults,launch,lifecycle}`, the standard library. Pure: no I/O, no clock.
+Zone: any. May import: `orchestrator.{events,faults,forgery,launch,lifecycle}`, the standard library. Pure.
 
 `describe` is the one place where a history becomes sentences; console and command line only lay them out, so that both
 say the same. It explains nothing anew: expected, got and advice are the enforcing code's own words.
@@ -8,6 +8,7 @@ say the same. It explains nothing anew: expected, got and advice are the enforci
 - `values`: what is told, as frozen values.
 - `steps`: each transition with its attempts, its time and its share of the whole.
 - `testimony`: each message with who said it, on whose word it stands and what it changed.
+- `orders`: what was ordered of it, by whom and why.
 - `changes`: what one message changed.
 - `causes`: what usually leads to a fault of each code.
 - `describing`: all of it together.
@@ -24,6 +25,7 @@ from orchestrator.story.values import (
     Evidence,
     Explained,
     LaunchStory,
+    Order,
     Outcome,
     Signer,
     Step,
@@ -38,6 +40,7 @@ __all__ = [
     "Evidence",
     "Explained",
     "LaunchStory",
+    "Order",
     "Outcome",
     "Signer",
     "Step",

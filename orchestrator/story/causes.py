@@ -258,7 +258,7 @@ _CAUSES: Final[dict[Code, tuple[tuple[str, str, Sign | None], ...]]] = {
     ),
     Code.NOT_ALLOWED: (
         ("a reader's credentials were used", "the credentials that --config names", None),
-        ("the node that runs the launch names other operators", "[operators] in its node.toml", None),
+        ("the node that runs the launch names other operators", "[orders] of its node.toml", None),
     ),
     Code.REPLAY_EXPORT: (
         ("the file was cut off or edited", "its size and digest where it was made", None),
@@ -266,7 +266,11 @@ _CAUSES: Final[dict[Code, tuple[tuple[str, str, Sign | None], ...]]] = {
     ),
     Code.REPLAY_RESUME: (
         ("what the step needs was removed after the failure", "the launch's last facts: torn-down", None),
-        ("the pod did not ask to be held", "hold_seconds of its first fact", None),
+        (
+            "the pod did not ask to be held",
+            "hold_seconds of its first fact; [orders] of node.toml",
+            None,
+        ),
     ),
     Code.REPLAY_FORK: (
         ("the pod or the container is no longer on its node", "the launch's last facts: torn-down", None),

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from orchestrator import events
 from orchestrator.diagnosis import REMEDIES
 from orchestrator.events import Foreign, Recorded
+from orchestrator.faults import Code
 from orchestrator.launch import Container, Failure, Launch, awaited
 from orchestrator.lifecycle import BY_NAME, State
 from orchestrator.story.causes import likely_causes
+from orchestrator.story.orders import orders
 from orchestrator.story.steps import steps
 from orchestrator.story.testimony import testimony
 from orchestrator.story.values import Evidence, Explained, LaunchStory, Verdict
@@ -37,6 +39,7 @@ def describe(launch: Launch, history: Sequence[Recorded | Foreign]) -> LaunchSto
         evidence=_evidence(launch),
         verdicts=tuple(_verdicts(launch, history)),
         failures=failures,
+        orders=tuple(orders(facts, history)),
         facts=facts,
     )
 
@@ -58,15 +61,22 @@ def _verdict(launch: Launch, failures: tuple[Explained, ...]) -> str:
     """One sentence: where it is, and if it failed, in what and why."""
     if failures:
         told, failure = failures[0], failures[0].failure
-        where = f"{failure.transition} (attempt {failure.attempt})" if failure.transition else "checking its history"
         whose = f" of container {_name(launch.containers[told.container])}" if told.container else ""
-        return f"failed after {failure.state}, in {where}{whose}: {failure.diagnosis.code} {failure.diagnosis.message}"
+        diagnosis = failure.diagnosis
+        return f"failed after {failure.state}{_in_what(failure)}{whose}: {diagnosis.code} {diagnosis.message}"
     if launch.state is State.GONE:
         return "gone: everything that was made for it has been removed"
     if waiting := awaited(launch):
         names = ", ".join(dict.fromkeys(step.transition.name for step in waiting))
         return f"{launch.state}: waits for {names}"
     return f"{launch.state}: {_at_rest(launch)}"
+
+
+def _in_what(failure: Failure) -> str:
+    """In no step fails what is refused in the history itself, and a pod whose own steps are all done."""
+    if failure.transition:
+        return f", in {failure.transition} (attempt {failure.attempt})"
+    return ", in checking its history" if failure.diagnosis.code is Code.FACT_FORGED else ""
 
 
 def _at_rest(launch: Launch) -> str:

@@ -1,6 +1,6 @@
 """Each message of a history with who said it, on whose word it stands and what it changed.
 
-Zone: any. May import: `orchestrator.{events,launch,lifecycle}`, `orchestrator.story.values`. Pure.
+Zone: any. May import: `orchestrator.{events,forgery,launch,lifecycle}`, `orchestrator.story.values`. Pure.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
 from orchestrator import events
-from orchestrator.events import Body, Foreign, ForkedFrom, Recorded, ResumeRequested
+from orchestrator.events import AgentUp, Attested, Body, Foreign, ForkedFrom, Recorded, ResumeRequested
+from orchestrator.forgery import signed_by
 from orchestrator.launch import Launch
 from orchestrator.lifecycle import Zone
 from orchestrator.story.values import Signer, Told
@@ -22,6 +23,7 @@ FORGED = "forged: "
 def testimony(launch: Launch, history: Iterable[Recorded | Foreign]) -> Iterator[Told]:
     """Every message, in order. `launch` is the fold of exactly these."""
     why = {entry.index: entry.why for entry in launch.ignored}
+    key = b""
     for recorded in history:
         if isinstance(recorded, Foreign):
             yield Told(
@@ -29,6 +31,8 @@ def testimony(launch: Launch, history: Iterable[Recorded | Foreign]) -> Iterator
             )
             continue
         fact, effect = recorded.fact, why.get(recorded.index, "")
+        if isinstance(fact.body, AgentUp | Attested) and not effect:
+            key = fact.body.event_public_key if isinstance(fact.body, Attested) else b""
         yield Told(
             sequence=recorded.sequence,
             index=recorded.index,
@@ -38,21 +42,20 @@ def testimony(launch: Launch, history: Iterable[Recorded | Foreign]) -> Iterator
             attempt=fact.attempt,
             zone=fact.zone,
             actor=fact.actor,
-            signer=_signer(launch, recorded, effect),
+            signer=_signer(recorded, effect, key),
             effect=effect,
             digest=recorded.digest.hex(),
             details=tuple(details(fact.body)),
         )
 
 
-def _signer(launch: Launch, recorded: Recorded, effect: str) -> Signer:
-    """The fold verified every enclave fact that it did not refuse, but for a failure before there was a key."""
+def _signer(recorded: Recorded, effect: str, key: bytes) -> Signer:
+    """`key` is the present agent's, empty until it is attested: what fails before is on nobody's signed word."""
     if effect.startswith(FORGED):
         return Signer.FORGED
     if isinstance(recorded.fact.body, ResumeRequested | ForkedFrom):
         return Signer.UNSIGNED if effect else Signer.OPERATOR
-    attested = launch.attested is not None and any(p.index <= recorded.index for p in launch.progress.passed[2:3])
-    if recorded.fact.zone is Zone.ENCLAVE and recorded.signature and attested:
+    if recorded.fact.zone is Zone.ENCLAVE and key and signed_by(recorded, key):
         return Signer.EVENT_KEY
     return Signer.UNSIGNED
 

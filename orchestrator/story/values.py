@@ -139,6 +139,22 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """Somebody ordered something of the launch (`container` is empty) or of a container, and why.
+
+    `actor` is a name as claimed; `signer` says whether a key that the launch names stands for it.
+    """
+
+    index: int
+    at_ns: int
+    container: str
+    what: str
+    actor: str
+    signer: Signer
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One thing that a message changed, of the pod (`container` is empty) or of a container. Empty text: none."""
 
@@ -167,6 +183,7 @@ class LaunchStory:
     evidence: Evidence | None
     verdicts: tuple[Verdict, ...]
     failures: tuple[Explained, ...]
+    orders: tuple[Order, ...]
     facts: tuple[Told, ...]
 
     @property

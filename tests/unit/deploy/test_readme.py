@@ -1,4 +1,4 @@
-"""What the README tells a person to type exists."""
+"""What the README and the operators' pages tell a person to type exists."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 
 import click
+import pytest
 
 from deploy.cli import enclave_cc
 
 BIN = Path(sys.executable).parent
 
 
-def typed(repository: Path) -> list[list[str]]:
-    """Commands of the README: indented lines, fenced lines after `$ `, without comments."""
-    text = (repository / "README.md").read_text()
+def typed(repository: Path, page: str = "README.md") -> list[list[str]]:
+    """Commands of a page: indented lines, fenced lines after `$ `, without comments."""
+    text = (repository / page).read_text()
     lines = re.findall(
         r"^(?: {4}|\$ )((?:sudo )?(?:sh deploy/setup\.sh|\.venv/bin/just|just|enclave-cc)\b.*)$", text, re.MULTILINE
     )
@@ -35,8 +36,9 @@ def test_every_recipe_in_the_readme_exists(repository: Path) -> None:
     assert asked <= recipes
 
 
-def test_every_subcommand_and_option_in_the_readme_exists(repository: Path) -> None:
-    for words in typed(repository):
+@pytest.mark.parametrize("page", ["README.md", "docs/operations/replay.md"])
+def test_every_subcommand_and_option_of_a_page_exists(repository: Path, page: str) -> None:
+    for words in typed(repository, page):
         if words[0] != "enclave-cc":
             continue
         command: click.Command = enclave_cc

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from orchestrator import events
+from orchestrator.cli.describe import lines
 from orchestrator.faults import Code
 from orchestrator.fold import fold
 from orchestrator.launch import new
 from orchestrator.lifecycle import State, Zone
 from orchestrator.story import LaunchStory, Outcome, Signer, changes, describe
-from tests.simulators.history import APP, MILLISECOND, SIDECAR, History
+from tests.simulators.history import APP, MILLISECOND, OTHER_POD, SIDECAR, EventKey, History
 
 SECOND = 10**9
 
@@ -101,6 +102,51 @@ def test_an_agents_failure_before_it_has_a_key_is_nobodys_signed_word() -> None:
     history.attested(attempt=2)
     failed = story(history).facts[3]
     assert (failed.kind, failed.zone, failed.signer) == ("step-failed", Zone.ENCLAVE, Signer.UNSIGNED)
+
+
+def test_what_a_replaced_agent_signed_stays_signed_and_the_order_is_told() -> None:
+    history = History()
+    history.up_to_attested(hold_seconds=60)
+    history.up_to_sealed()
+    history.agent_lost()
+    history.resume()
+    history.agent_up(attempt=2)
+    history.failed("attest", zone=Zone.ENCLAVE, temporary=True, attempt=2)
+    history.key = EventKey()
+    history.failed("attest", zone=Zone.ENCLAVE, temporary=True, attempt=3)
+    history.attested(attempt=4)
+    history.stop(APP, reason="seen enough")
+    told = story(history)
+    assert [fact.kind for fact in told.facts if fact.signer is Signer.EVENT_KEY] == [
+        "attested",
+        "image-decrypted",
+        "fs-sealed",
+        "attested",
+    ]
+    assert [(order.what, order.container, order.signer, order.reason) for order in told.orders] == [
+        ("resume", "", Signer.OPERATOR, "the key broker is back"),
+        ("stop", APP, Signer.UNSIGNED, "seen enough"),
+    ]
+
+
+def test_a_fork_says_of_what_and_an_order_that_did_not_count_is_none() -> None:
+    history = History()
+    history.forked()
+    history.requested(hold_seconds=60)
+    history.resume()
+    (order,) = story(history).orders
+    assert order.what == f"fork of pod {OTHER_POD} at fact 4, with image=other"
+
+
+def test_a_pod_that_lost_its_agent_after_its_own_steps_did_not_fail_in_its_history() -> None:
+    history = History()
+    history.up_to_sealed()
+    history.agent_lost()
+    told = story(history)
+    assert told.verdict.startswith("failed after fs-sealed: E-AGENT-002 ")
+    page = "\n".join(lines(told))
+    assert "failed    the pod, in no step of its own; it had reached fs-sealed" in page
+    assert "history" not in page
 
 
 def test_verdicts_are_those_that_counted() -> None:

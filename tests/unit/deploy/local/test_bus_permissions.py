@@ -15,8 +15,9 @@ from nats.js.api import ConsumerConfig
 
 from deploy.local.bus_accounts import ROLES
 from orchestrator.bus import Bus, Histories, WorkQueue, subjects
-from orchestrator.events import Command
+from orchestrator.events import Command, Fact, StopRequested
 from orchestrator.faults import Permanent
+from orchestrator.lifecycle import Zone
 from tests.nats import settled
 from workers.host.bus_users import AgentSigner, mint_agent_user
 
@@ -197,3 +198,19 @@ async def test_an_acknowledgement_thrown_into_another_history_leaves_it_readable
         await asyncio.sleep(0.3)
         assert len(await stored(reader, subjects.history(OTHER))) == 1
         assert (await Histories(reader).launch(OTHER)).index == 0
+
+
+async def test_an_append_that_the_server_forbids_is_told_as_that(server: Any) -> None:
+    fact = Fact(MINE, StopRequested("not mine to say"), Zone.HOST, "reader/test")
+    async with await server.role("reader") as bus:
+        with pytest.raises(Permanent, match="E-INPUT-003"):
+            await Histories(bus).append(fact)
+        assert await stored(bus, "ev.*.*") == []
+
+
+async def test_an_operator_appends_orders_and_asks_no_queue(server: Any) -> None:
+    fact = Fact(MINE, StopRequested("seen enough"), Zone.HOST, "operator/alice")
+    async with await server.role("operator") as operator:
+        assert await Histories(operator).append(fact) is not None
+        for subject in (subjects.host_command("node", "teardown", MINE), subjects.pod_command(MINE, "attest")):
+            assert await refused(operator, subject, b"an order")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from deploy.cli import enclave_cc
 from tests.nats import NatsServer, running
 from tests.simulators.history import APP, History, image_decrypted
 from tests.simulators.stored import settings, store
@@ -55,6 +58,28 @@ class Terminal:
         async with asyncio.timeout(30):
             out, err = await process.communicate()
         return Shown(process.returncode or 0, out.decode(), err.decode())
+
+
+@pytest.fixture
+def promised(repository: Path) -> dict[str, set[str]]:
+    """The rows of the page's table of members, by document."""
+    page = (repository / "docs/command-line.md").read_text()
+    table = page.partition("| document | members |")[2].partition("\n\n")[0]
+    rows = [line.strip("| ").split(" | ", 1) for line in table.splitlines() if line.startswith("| ")]
+    return {name.replace("`", ""): set(re.findall(r"`([a-z_]+)`", members)) for name, members in rows}
+
+
+class InProcess:
+    """The program in this process, where starting one is not the question."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.server = terminal.server
+        self.config = terminal.config
+
+    async def run(self, *arguments: str, **environment: str) -> Shown:
+        environment = {"ENCLAVE_CC_CONFIG": str(self.config), **environment}
+        shown = await asyncio.to_thread(CliRunner().invoke, enclave_cc, arguments, env=environment)
+        return Shown(shown.exit_code, shown.stdout, shown.stderr)
 
 
 def booted(pod: str = BOOTED) -> History:

@@ -285,6 +285,7 @@ async def test_launch_ids_and_names_are_completed(terminal: Terminal) -> None:
         return [line.partition(",")[2] for line in shown.out.splitlines() if line]
 
     assert await complete("enclave-cc show a") == [BOOTED, REFUSED]
+    assert await complete("enclave-cc resume a") == [BOOTED, REFUSED]
     assert await complete("enclave-cc verify payments/") == ["payments/redis-0"]
     terminal.server.kill()
     assert await complete("enclave-cc show a") == []

@@ -8,18 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.unit.orchestrator.cli.conftest import BOOTED, FORGED, REFUSED, Terminal
-
-
-@pytest.fixture
-def promised(repository: Path) -> dict[str, set[str]]:
-    """The rows of the page's table of members, by document."""
-    page = (repository / "docs/command-line.md").read_text()
-    table = page.partition("| document | members |")[2].partition("\n\n")[0]
-    rows = [line.strip("| ").split(" | ", 1) for line in table.splitlines() if line.startswith("| ")]
-    return {name.replace("`", ""): set(re.findall(r"`([a-z_]+)`", members)) for name, members in rows}
 
 
 def members(document: dict[str, Any], *without: Iterable[str]) -> set[str]:

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from deploy.cli import enclave_cc
 from orchestrator.replay import bundle
 from tests.simulators.stored import store
-from tests.unit.orchestrator.cli.conftest import BOOTED, BROKEN, FORGED, REFUSED, Shown, booted
+from tests.unit.orchestrator.cli.conftest import BOOTED, BROKEN, FORGED, REFUSED, booted
+from tests.unit.orchestrator.cli.conftest import InProcess as Terminal
 from tests.unit.orchestrator.cli.conftest import Terminal as Processes
 
 AGAIN = "a4" * 32
-
-
-class Terminal:
-    """The program in this process: what `test_commands` starts as one, where that is not the question."""
-
-    def __init__(self, processes: Processes) -> None:
-        self.server = processes.server
-        self._config = processes.config
-
-    async def run(self, *arguments: str, **environment: str) -> Shown:
-        environment = {"ENCLAVE_CC_CONFIG": str(self._config), **environment}
-        shown = await asyncio.to_thread(CliRunner().invoke, enclave_cc, arguments, env=environment)
-        return Shown(shown.exit_code, shown.stdout, shown.stderr)
 
 
 @pytest.fixture

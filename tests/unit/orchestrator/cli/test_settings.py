@@ -14,7 +14,7 @@ from orchestrator.cli.subcommand import settings_path
 from orchestrator.faults import Code, Permanent
 from tests.unit.orchestrator.cli.conftest import PROGRAM
 
-COMMANDS = ("launches", "show", "events", "follow", "verify")
+COMMANDS = ("launches", "show", "events", "follow", "verify", "resume", "fork", "stop")
 
 
 def test_settings_are_read_back_as_they_were_written(tmp_path: Path) -> None:
