@@ -41,7 +41,7 @@ def containers(tee: Tee, kbs: KbsClient, init_data: InitData, *, debug: bool) ->
     policies = LaunchPolicies(kbs, init_data.launch_policy, debug=debug)
     sessions = Sessions(tee, policies, works)
     steps: dict[str, Step] = {
-        "decrypt_image": DecryptImage(kbs, registry, init_data, works),
+        "decrypt_image": DecryptImage(kbs, policies, registry, init_data, works),
         "seal_fs": SealFs(works),
         "deliver_config": DeliverConfig(kbs, policies, sessions, works),
         "boot_app": BootApp(sessions, works),

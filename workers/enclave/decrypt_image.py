@@ -26,6 +26,7 @@ from workers.enclave.image.registry import Registry
 from workers.enclave.init_data import InitData
 from workers.enclave.kbs.client import KbsClient
 from workers.enclave.kbs.uri import ResourceUri
+from workers.enclave.policy_cache import LaunchPolicies
 from workers.enclave.rootfs.sealing import SealingWriter
 from workers.enclave.work import ContainerWork, Works
 
@@ -61,20 +62,31 @@ class DecryptImage:
     """The transition requested -> image-decrypted of a container."""
 
     def __init__(
-        self, kbs: KbsClient, registry: Registry, init_data: InitData, works: Works, stores: Path = Path(STORES)
+        self,
+        kbs: KbsClient,
+        policies: LaunchPolicies,
+        registry: Registry,
+        init_data: InitData,
+        works: Works,
+        stores: Path = Path(STORES),
     ) -> None:
         self._kbs = kbs
+        self._policies = policies
         self._registry = registry
         self._init_data = init_data
         self._works = works
         self._stores = stores
 
     async def __call__(self, command: Command, launch: Launch) -> ImageDecrypted:
-        """Raises what `image.pull.resolve`, its layers, the KBS client and the sealing writer raise."""
+        """Raises what `image.pull.resolve`, its layers, the KBS client and the sealing writer raise.
+
+        Of a container that is resumed also what `LaunchPolicies.get` raises.
+        """
         self._works.keep({c.id for c in launch.containers.values() if c.progress.live})
         container = launch.containers[command.container]
-        if command.attempt == container.progress.first > 1:  # resumed: what the broker once believed is proved again
+        if container.progress.first > 1:  # resumed: what the broker once believed, and what it said, is of before
             await asyncio.to_thread(self._kbs.attest)
+            await self._policies.renew()
         reference = container.requested.image
         abandoned = Event()
         decrypting = asyncio.ensure_future(asyncio.to_thread(self._decrypt, command, reference, abandoned))

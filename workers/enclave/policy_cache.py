@@ -1,4 +1,4 @@
-"""The owner's launch policy, fetched once a pod and when it is first needed.
+"""The owner's launch policy, fetched once a pod, when it is first needed, and again when a container is resumed.
 
 Zone: enclave. May import: `workers.enclave`, `orchestrator.faults`.
 """
@@ -30,8 +30,20 @@ class LaunchPolicies:
         """Raises what KbsClient.get_resource raises, Permanent(CONFIG_POLICY)."""
         async with self._lock:
             if self._policy is None:
-                self._policy = LaunchPolicy.parse(await answered(partial(self._kbs.get_resource, self._uri)))
+                self._policy = await self._fetch()
             return self._policy
+
+    async def renew(self) -> None:
+        """Fetch it again, if it was: its owner may have mended it. Until the new one is here the old one stands.
+
+        Raises as `get`.
+        """
+        async with self._lock:
+            if self._policy is not None:
+                self._policy = await self._fetch()
+
+    async def _fetch(self) -> LaunchPolicy:
+        return LaunchPolicy.parse(await answered(partial(self._kbs.get_resource, self._uri)))
 
     def judge(self, peer: ReportBody, /) -> None:
         """Whether an app enclave may be talked to; `get` must have succeeded before. Called in threads."""

@@ -22,14 +22,15 @@ from orchestrator.lifecycle import State
 from tests.network import Network, in_network
 from tests.simulators import history, oci
 from tests.simulators.wayward_registry import WaywardRegistry
-from tests.unit.enclave.pods import POD, AgentPod, command
+from tests.unit.enclave.pods import POD, POLICY_URI, STRANGER, AgentPod, command, launch_policy
 from workers.enclave.decrypt_image import DecryptImage, seal
 from workers.enclave.image.layers import LayerReader, open_layer
 from workers.enclave.image.manifest import Descriptor
 from workers.enclave.image.ocicrypt import unwrap_layer_key
 from workers.enclave.image.registry import Registry
 from workers.enclave.init_data import InitData
-from workers.enclave.kbs import KbsClient, ResourceUri
+from workers.enclave.kbs import AttestationResult, KbsClient, ResourceUri
+from workers.enclave.policy_cache import LaunchPolicies
 from workers.enclave.rootfs.sealing import SealingWriter
 from workers.enclave.rootfs.tar import CHUNK
 
@@ -99,6 +100,11 @@ class GatedKbs(KbsClient):
 
     gate: threading.Event | None = None
     waits: threading.Event
+    attestations = 0
+
+    def attest(self) -> AttestationResult:
+        self.attestations += 1
+        return super().attest()
 
     def get_resource(self, uri: ResourceUri) -> bytes:
         gate, self.gate = (self.gate, None) if str(uri) == KID else (None, self.gate)
@@ -129,13 +135,15 @@ class Stage:
         signatures = oci.signatures((body, oci.sign(body, self.key)))
         self.registry.put("shop/app", signatures, self.image.digest.replace(":", "-") + ".sig")
         self.kbs = GatedKbs(self.pod.broker.url, self.pod.broker.ca_pem, self.pod.tee, None, None)
+        self.policies = LaunchPolicies(self.kbs, POLICY_URI, debug=False)
         self.stores = self.pod.folder / "stores"
         self.stores.mkdir()
 
     @property
     def step(self) -> DecryptImage:
         words = InitData("", "", "", POLICY, "", "")
-        return DecryptImage(self.kbs, Registry(plain_http_loopback=True), words, self.pod.works, self.stores)
+        registry = Registry(plain_http_loopback=True)
+        return DecryptImage(self.kbs, self.policies, registry, words, self.pod.works, self.stores)
 
     def launch(self, *ids: str, state: State = State.REQUESTED) -> Launch:
         requested = replace(history.container_requested(), image=self.reference)
@@ -261,3 +269,18 @@ async def test_a_broker_that_is_away_is_worth_another_attempt(pod: AgentPod, net
         with pytest.raises(Temporary):
             await s.decrypt()
         assert s.files() == set()
+
+
+@in_network
+async def test_a_resumed_container_is_judged_by_what_the_owner_says_now(pod: AgentPod, network: Network) -> None:
+    with stage(pod) as s:
+        pod.put(POLICY_URI, launch_policy())
+        await s.decrypt(attempt=1)
+        before, asked = await s.policies.get(), s.kbs.attestations
+        pod.put(POLICY_URI, launch_policy(measurement=STRANGER))
+        launch = s.launch("c")
+        resumed = replace(launch.containers["c"], progress=Progress(attempt=2, first=2))
+        await s.step(command("decrypt_image", "c", 2), replace(launch, containers={"c": resumed}))
+        assert s.kbs.attestations == asked + 1
+        assert await s.policies.get() != before
+        assert s.files() == {"c.2.partial"}

@@ -97,6 +97,21 @@ async def test_it_says_which_app_enclaves_may_be_talked_to(pod: AgentPod, networ
     debuggable.judge(body(pod.boot(debug=True)))
 
 
+@in_network
+async def test_it_is_fetched_anew_only_where_it_was_and_stands_until_then(pod: AgentPod, network: Network) -> None:
+    with counted(pod) as (policies, front):
+        await policies.renew()
+        assert asked(front) == 0
+        old = await policies.get()
+        pod.put(POLICY_URI, b"{}")
+        with pytest.raises(Permanent):
+            await policies.renew()
+        assert await policies.get() is old
+        pod.put(POLICY_URI, launch_policy())
+        await policies.renew()
+        assert asked(front) == 3
+
+
 def test_a_uri_that_is_none_is_refused_at_once(pod: AgentPod) -> None:
     with pytest.raises(Permanent):
         LaunchPolicies(None, "https://elsewhere/policy", debug=False)  # type: ignore[arg-type]
