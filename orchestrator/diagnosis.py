@@ -180,6 +180,14 @@ REMEDIES: Final[dict[Code, Remedy]] = {
         "the app enclave ended before its workload ran",
         "Read the container's log: boot init writes its reason there; raise its memory limit if it was killed.",
     ),
+    Code.EXEC_DENIED: Remedy(
+        "the owner's launch policy does not admit this command beside the workload",
+        "Use a probe that the policy admits, or let the owner add the command to `exec` of the image's rule.",
+    ),
+    Code.EXEC_FAILED: Remedy(
+        "a command beside the workload was admitted and could not be started",
+        "Correct the command: the image must have the program, and the workload's user must be able to execute it.",
+    ),
     Code.FACT_FORGED: Remedy(
         "somebody other than the enclave stated an enclave's fact",
         "Treat the node as hostile: find who holds credentials of the bus, replace them, and verify other histories.",

@@ -1,6 +1,6 @@
 """Facts and commands as values, and their exact bytes on the bus.
 
-Zone: any. May import: `schemas`, `orchestrator.lifecycle`, `cryptography`, the standard library. No I/O.
+Zone: any. May import: `schemas`, `orchestrator.{bodies,lifecycle}`, `cryptography`, the standard library. No I/O.
 
 A fact is stored as `schemas/facts.proto` Envelope. Its statement stays opaque bytes inside, so that what was hashed and
 signed is what is kept; fields that this version does not know survive in them.
@@ -22,13 +22,77 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from orchestrator.faults import Code, Diagnosis, Permanent
+from orchestrator.bodies import (
+    AgentLost,
+    AgentUp,
+    AppBooted,
+    AppStarted,
+    Attested,
+    Body,
+    ConfigDelivered,
+    ContainerRequested,
+    ExecAdmitted,
+    ExecRefused,
+    Exited,
+    ForkedFrom,
+    FsSealed,
+    ImageDecrypted,
+    PodRequested,
+    ResumeRequested,
+    SandboxCreated,
+    StartRequested,
+    StepFailed,
+    StopRequested,
+    TornDown,
+    Unknown,
+)
+from orchestrator.faults import Code, Permanent
 from orchestrator.lifecycle import Zone
 from schemas import commands_pb2, facts_pb2
+
+__all__ = [
+    "EVENT_KEY_DOMAIN",
+    "MAX_FACT_BYTES",
+    "MAX_HOLD_SECONDS",
+    "SIGNATURE_DOMAIN",
+    "AgentLost",
+    "AgentUp",
+    "AppBooted",
+    "AppStarted",
+    "Attested",
+    "Body",
+    "Command",
+    "ConfigDelivered",
+    "ContainerRequested",
+    "ExecAdmitted",
+    "ExecRefused",
+    "Exited",
+    "Fact",
+    "Foreign",
+    "ForkedFrom",
+    "FsSealed",
+    "ImageDecrypted",
+    "PodRequested",
+    "Recorded",
+    "ResumeRequested",
+    "SandboxCreated",
+    "StartRequested",
+    "StepFailed",
+    "StopRequested",
+    "TornDown",
+    "Unknown",
+    "decode",
+    "encode",
+    "encode_statement",
+    "event_key_binding",
+    "kind",
+    "read",
+    "signed_bytes",
+]
 
 SIGNATURE_DOMAIN: Final = b"enclave-cc/fact/v1\0"
 EVENT_KEY_DOMAIN: Final = b"enclave-cc/event-key/v1\0"
@@ -44,230 +108,6 @@ _CONTAINER: Final = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,127})?")
 
 _END_OF_TIME_NS: Final = 1 << 63
 """A time from here on (the year 2262) is garbage; a deadline added to one before still fits 64 bits."""
-
-
-@dataclass(frozen=True, slots=True)
-class PodRequested:
-    """containerd asked for a sandbox.
-
-    What fails is kept for `hold_seconds`, so that one of the `operators` (Ed25519 keys) can resume it.
-    """
-
-    node: str
-    namespace: str
-    name: str
-    uid: str
-    bundle: str
-    init_data_sha256: str
-    hold_seconds: int = 0
-    operators: tuple[bytes, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxCreated:
-    """The pod's pause container runs."""
-
-    runc_id: str
-    pid: int
-    netns: str
-
-
-@dataclass(frozen=True, slots=True)
-class AgentUp:
-    """The agent enclave was measured and started."""
-
-    runc_id: str
-    pid: int
-    libos: str
-    bundle_sha256: str
-    measurement: str
-
-
-@dataclass(frozen=True, slots=True)
-class Attested:
-    """The key broker believed the agent; the quote binds the key that signs this launch's facts."""
-
-    quote: bytes
-    measurement: str
-    tcb_status: str
-    simulated: bool
-    token_sha256: str
-    event_public_key: bytes
-    kbs: str
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerRequested:
-    """containerd asked for a container. Empty FIFO paths mean none."""
-
-    image: str
-    bundle: str
-    stdin: str
-    stdout: str
-    stderr: str
-    terminal: bool
-    name: str
-    process_sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class ImageDecrypted:
-    """The image was pulled, its signature accepted and every layer's plaintext verified."""
-
-    reference: str
-    manifest_digest: str
-    policy: str
-    verdict: str
-    key_ids: tuple[str, ...]
-    bytes: int
-    nanoseconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class FsSealed:
-    """The sealed store is complete; `root_hash` (hex SHA-256) pins every byte of it."""
-
-    root_hash: str
-    files: int
-    bytes: int
-    store: str
-
-
-@dataclass(frozen=True, slots=True)
-class StartRequested:
-    """containerd asked for the container to start."""
-
-
-@dataclass(frozen=True, slots=True)
-class AppStarted:
-    """The host's half of `deliver_config`: boot init runs in its measured bundle."""
-
-    runc_id: str
-    pid: int
-    measurement: str
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigDelivered:
-    """Agent and app enclave attested each other; the process was within policy; configuration and key went over."""
-
-    config_sha256: str
-    verdict: str
-    measurement: str
-
-
-@dataclass(frozen=True, slots=True)
-class AppBooted:
-    """The workload's first instruction was about to run."""
-
-    nanoseconds: int
-    process: int
-
-
-@dataclass(frozen=True, slots=True)
-class StepFailed:
-    """One attempt of a transition failed; `diagnosis` says how."""
-
-    transition: str
-    code: str
-    message: str
-    expected: str
-    got: str
-    advice: str
-    temporary: bool
-
-    @staticmethod
-    def of(transition: str, diagnosis: Diagnosis) -> StepFailed:
-        """The fact of a failed attempt, each text cut to 4,096 characters."""
-        return StepFailed(
-            transition=transition,
-            code=diagnosis.code.value,
-            message=_printable(diagnosis.message),
-            expected=_printable(diagnosis.expected),
-            got=_printable(diagnosis.got),
-            advice=_printable(diagnosis.advice),
-            temporary=diagnosis.temporary,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """A container's first process ended: `code` is its status, or 128 + signal."""
-
-    code: int
-    exited_at_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class StopRequested:
-    """Everything made for the pod (or the container) is to be removed."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class TornDown:
-    """Nothing of the pod (or the container) is left; `removed` names what was found."""
-
-    removed: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AgentLost:
-    """The agent enclave ended while its pod lived."""
-
-    code: int
-
-
-@dataclass(frozen=True, slots=True)
-class ResumeRequested:
-    """An operator orders that what failed goes on, from the transition `start`. Signed by the key `operator`."""
-
-    start: str
-    reason: str
-    by: str
-    operator: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ForkedFrom:
-    """An operator orders a new launch, asked for what `pod` was asked for up to its fact `index`. Signed likewise."""
-
-    pod: str
-    index: int
-    digest: bytes
-    overrides: tuple[str, ...]
-    reason: str
-    by: str
-    operator: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A fact of a later version. The fold passes over it; the history keeps its bytes."""
-
-
-Body: TypeAlias = (
-    PodRequested
-    | SandboxCreated
-    | AgentUp
-    | Attested
-    | ContainerRequested
-    | ImageDecrypted
-    | FsSealed
-    | StartRequested
-    | AppStarted
-    | ConfigDelivered
-    | AppBooted
-    | StepFailed
-    | Exited
-    | StopRequested
-    | TornDown
-    | AgentLost
-    | ResumeRequested
-    | ForkedFrom
-    | Unknown
-)
 
 _BODIES: Final[dict[str, type[Any]]] = {
     "pod_requested": PodRequested,
@@ -288,6 +128,8 @@ _BODIES: Final[dict[str, type[Any]]] = {
     "agent_lost": AgentLost,
     "resume_requested": ResumeRequested,
     "forked_from": ForkedFrom,
+    "exec_admitted": ExecAdmitted,
+    "exec_refused": ExecRefused,
 }
 _PARTS: Final = {
     body: tuple((part.name, str(part.type).startswith("tuple")) for part in fields(body)) for body in _BODIES.values()
@@ -337,11 +179,6 @@ class Foreign:
 
     sequence: int
     why: str
-
-
-def _printable(text: str) -> str:
-    """What protobuf takes: a diagnosis may quote a file name of an image, which is any bytes."""
-    return text[:4096].encode("utf-8", "backslashreplace").decode()
 
 
 def event_key_binding(pod: str, public_key: bytes) -> bytes:

@@ -238,6 +238,18 @@ def _again(progress: Progress, fact: Fact) -> Progress:
     return replace(progress, not_before_ns=fact.at_ns + (BACKOFF_NS << min(tries - 1, 6)))
 
 
+def _on_exec(launch: Launch, recorded: Recorded) -> Launch:
+    """A command beside the workload moves no state."""
+    fact, body = recorded.fact, recorded.fact.body
+    container = launch.containers.get(fact.container)
+    if container is None:
+        return _ignore(launch, recorded, "there is no such container to run a command in")
+    if isinstance(body, events.ExecAdmitted):
+        return _with(launch, replace(container, execs={**container.execs, body.rule: body.times}))
+    assert isinstance(body, events.ExecRefused)  # noqa: S101 - as above
+    return _with(launch, replace(container, execs_refused=body.times))
+
+
 def _on_exited(launch: Launch, recorded: Recorded) -> Launch:
     fact, body = recorded.fact, recorded.fact.body
     assert isinstance(body, events.Exited)  # noqa: S101 - as above
@@ -418,4 +430,6 @@ _HANDLERS: Final = {
     events.AgentLost: _on_agent_lost,
     events.ResumeRequested: _on_resume_requested,
     events.ForkedFrom: _on_forked_from,
+    events.ExecAdmitted: _on_exec,
+    events.ExecRefused: _on_exec,
 }

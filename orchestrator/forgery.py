@@ -29,6 +29,8 @@ _ENCLAVE_FACTS: Final = (
     events.FsSealed,
     events.ConfigDelivered,
     events.AppBooted,
+    events.ExecAdmitted,
+    events.ExecRefused,
 )
 
 

@@ -98,7 +98,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container of the pod and what is known of it."""
+    """One container of the pod and what is known of it.
+
+    `execs` is how often each rule of the launch policy admitted a command beside the workload; `execs_refused`, how
+    often none did. Both as of the last time that was told: see `schemas/facts.proto`.
+    """
 
     id: str
     progress: Progress
@@ -110,6 +114,8 @@ class Container:
     started_attempt: int = 0
     delivered: events.ConfigDelivered | None = None
     booted: events.AppBooted | None = None
+    execs: Mapping[str, int] = field(default_factory=dict)
+    execs_refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16schemas/commands.proto\x12\renclave_cc.v1\"u\n\x07\x43ommand\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12\x11\n\tcontainer\x18\x02 \x01(\t\x12\x12\n\ntransition\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x10\n\x08sequence\x18\x05 \x01(\x04\x12\x13\n\x0b\x64\x65\x61\x64line_ns\x18\x06 \x01(\x06\"=\n\rSignalRequest\x12\x0f\n\x07runc_id\x18\x01 \x01(\t\x12\x0e\n\x06signal\x18\x02 \x01(\r\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\",\n\x0bSignalReply\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16schemas/commands.proto\x12\renclave_cc.v1\"u\n\x07\x43ommand\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12\x11\n\tcontainer\x18\x02 \x01(\t\x12\x12\n\ntransition\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12\x10\n\x08sequence\x18\x05 \x01(\x04\x12\x13\n\x0b\x64\x65\x61\x64line_ns\x18\x06 \x01(\x06\"=\n\rSignalRequest\x12\x0f\n\x07runc_id\x18\x01 \x01(\t\x12\x0e\n\x06signal\x18\x02 \x01(\r\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\",\n\x0bSignalReply\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x8e\x02\n\x0b\x45xecRequest\x12\x0f\n\x07runc_id\x18\x01 \x01(\t\x12\x0c\n\x04\x65xec\x18\x02 \x01(\t\x12)\n\x05start\x18\x03 \x01(\x0b\x32\x18.enclave_cc.v1.ExecStartH\x00\x12\'\n\x04wait\x18\x04 \x01(\x0b\x32\x17.enclave_cc.v1.ExecWaitH\x00\x12+\n\x06signal\x18\x05 \x01(\x0b\x32\x19.enclave_cc.v1.ExecSignalH\x00\x12+\n\x06resize\x18\x06 \x01(\x0b\x32\x19.enclave_cc.v1.ExecResizeH\x00\x12+\n\x06\x66orget\x18\x07 \x01(\x0b\x32\x19.enclave_cc.v1.ExecForgetH\x00\x42\x05\n\x03\x61sk\"Z\n\tExecStart\x12\x0c\n\x04\x61rgs\x18\x01 \x03(\t\x12\x10\n\x08terminal\x18\x02 \x01(\x08\x12\r\n\x05stdin\x18\x03 \x01(\t\x12\x0e\n\x06stdout\x18\x04 \x01(\t\x12\x0e\n\x06stderr\x18\x05 \x01(\t\"\x1b\n\x08\x45xecWait\x12\x0f\n\x07seconds\x18\x01 \x01(\r\"\x1c\n\nExecSignal\x12\x0e\n\x06signal\x18\x01 \x01(\r\"+\n\nExecResize\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x02 \x01(\r\"\x0c\n\nExecForget\"\x9b\x01\n\tExecReply\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08\x65xpected\x18\x03 \x01(\t\x12\x0b\n\x03got\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x05 \x01(\t\x12\x0b\n\x03pid\x18\x06 \x01(\r\x12\r\n\x05\x65nded\x18\x07 \x01(\x08\x12\x0e\n\x06status\x18\x08 \x01(\r\x12\x14\n\x0c\x65xited_at_ns\x18\t \x01(\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,4 +37,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNALREQUEST']._serialized_end=221
   _globals['_SIGNALREPLY']._serialized_start=223
   _globals['_SIGNALREPLY']._serialized_end=267
+  _globals['_EXECREQUEST']._serialized_start=270
+  _globals['_EXECREQUEST']._serialized_end=540
+  _globals['_EXECSTART']._serialized_start=542
+  _globals['_EXECSTART']._serialized_end=632
+  _globals['_EXECWAIT']._serialized_start=634
+  _globals['_EXECWAIT']._serialized_end=661
+  _globals['_EXECSIGNAL']._serialized_start=663
+  _globals['_EXECSIGNAL']._serialized_end=691
+  _globals['_EXECRESIZE']._serialized_start=693
+  _globals['_EXECRESIZE']._serialized_end=736
+  _globals['_EXECFORGET']._serialized_start=738
+  _globals['_EXECFORGET']._serialized_end=750
+  _globals['_EXECREPLY']._serialized_start=753
+  _globals['_EXECREPLY']._serialized_end=908
 # @@protoc_insertion_point(module_scope)

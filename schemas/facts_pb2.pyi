@@ -31,7 +31,7 @@ class Envelope(_message.Message):
     def __init__(self, id: _Optional[bytes] = ..., index: _Optional[int] = ..., previous: _Optional[bytes] = ..., statement: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Statement(_message.Message):
-    __slots__ = ("pod", "container", "zone", "actor", "at_ns", "attempt", "pod_requested", "sandbox_created", "agent_up", "attested", "container_requested", "image_decrypted", "fs_sealed", "start_requested", "app_started", "config_delivered", "app_booted", "step_failed", "exited", "stop_requested", "torn_down", "agent_lost", "resume_requested", "forked_from")
+    __slots__ = ("pod", "container", "zone", "actor", "at_ns", "attempt", "pod_requested", "sandbox_created", "agent_up", "attested", "container_requested", "image_decrypted", "fs_sealed", "start_requested", "app_started", "config_delivered", "app_booted", "step_failed", "exited", "stop_requested", "torn_down", "agent_lost", "resume_requested", "forked_from", "exec_admitted", "exec_refused")
     POD_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     ZONE_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,8 @@ class Statement(_message.Message):
     AGENT_LOST_FIELD_NUMBER: _ClassVar[int]
     RESUME_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     FORKED_FROM_FIELD_NUMBER: _ClassVar[int]
+    EXEC_ADMITTED_FIELD_NUMBER: _ClassVar[int]
+    EXEC_REFUSED_FIELD_NUMBER: _ClassVar[int]
     pod: str
     container: str
     zone: Zone
@@ -80,7 +82,9 @@ class Statement(_message.Message):
     agent_lost: AgentLost
     resume_requested: ResumeRequested
     forked_from: ForkedFrom
-    def __init__(self, pod: _Optional[str] = ..., container: _Optional[str] = ..., zone: _Optional[_Union[Zone, str]] = ..., actor: _Optional[str] = ..., at_ns: _Optional[int] = ..., attempt: _Optional[int] = ..., pod_requested: _Optional[_Union[PodRequested, _Mapping]] = ..., sandbox_created: _Optional[_Union[SandboxCreated, _Mapping]] = ..., agent_up: _Optional[_Union[AgentUp, _Mapping]] = ..., attested: _Optional[_Union[Attested, _Mapping]] = ..., container_requested: _Optional[_Union[ContainerRequested, _Mapping]] = ..., image_decrypted: _Optional[_Union[ImageDecrypted, _Mapping]] = ..., fs_sealed: _Optional[_Union[FsSealed, _Mapping]] = ..., start_requested: _Optional[_Union[StartRequested, _Mapping]] = ..., app_started: _Optional[_Union[AppStarted, _Mapping]] = ..., config_delivered: _Optional[_Union[ConfigDelivered, _Mapping]] = ..., app_booted: _Optional[_Union[AppBooted, _Mapping]] = ..., step_failed: _Optional[_Union[StepFailed, _Mapping]] = ..., exited: _Optional[_Union[Exited, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., torn_down: _Optional[_Union[TornDown, _Mapping]] = ..., agent_lost: _Optional[_Union[AgentLost, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., forked_from: _Optional[_Union[ForkedFrom, _Mapping]] = ...) -> None: ...
+    exec_admitted: ExecAdmitted
+    exec_refused: ExecRefused
+    def __init__(self, pod: _Optional[str] = ..., container: _Optional[str] = ..., zone: _Optional[_Union[Zone, str]] = ..., actor: _Optional[str] = ..., at_ns: _Optional[int] = ..., attempt: _Optional[int] = ..., pod_requested: _Optional[_Union[PodRequested, _Mapping]] = ..., sandbox_created: _Optional[_Union[SandboxCreated, _Mapping]] = ..., agent_up: _Optional[_Union[AgentUp, _Mapping]] = ..., attested: _Optional[_Union[Attested, _Mapping]] = ..., container_requested: _Optional[_Union[ContainerRequested, _Mapping]] = ..., image_decrypted: _Optional[_Union[ImageDecrypted, _Mapping]] = ..., fs_sealed: _Optional[_Union[FsSealed, _Mapping]] = ..., start_requested: _Optional[_Union[StartRequested, _Mapping]] = ..., app_started: _Optional[_Union[AppStarted, _Mapping]] = ..., config_delivered: _Optional[_Union[ConfigDelivered, _Mapping]] = ..., app_booted: _Optional[_Union[AppBooted, _Mapping]] = ..., step_failed: _Optional[_Union[StepFailed, _Mapping]] = ..., exited: _Optional[_Union[Exited, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., torn_down: _Optional[_Union[TornDown, _Mapping]] = ..., agent_lost: _Optional[_Union[AgentLost, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., forked_from: _Optional[_Union[ForkedFrom, _Mapping]] = ..., exec_admitted: _Optional[_Union[ExecAdmitted, _Mapping]] = ..., exec_refused: _Optional[_Union[ExecRefused, _Mapping]] = ...) -> None: ...
 
 class PodRequested(_message.Message):
     __slots__ = ("node", "namespace", "name", "uid", "bundle", "init_data_sha256", "hold_seconds", "operators")
@@ -269,6 +273,32 @@ class AgentLost(_message.Message):
     CODE_FIELD_NUMBER: _ClassVar[int]
     code: int
     def __init__(self, code: _Optional[int] = ...) -> None: ...
+
+class ExecAdmitted(_message.Message):
+    __slots__ = ("exec", "rule", "args", "terminal", "times")
+    EXEC_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    ARGS_FIELD_NUMBER: _ClassVar[int]
+    TERMINAL_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
+    exec: str
+    rule: str
+    args: _containers.RepeatedScalarFieldContainer[str]
+    terminal: bool
+    times: int
+    def __init__(self, exec: _Optional[str] = ..., rule: _Optional[str] = ..., args: _Optional[_Iterable[str]] = ..., terminal: _Optional[bool] = ..., times: _Optional[int] = ...) -> None: ...
+
+class ExecRefused(_message.Message):
+    __slots__ = ("exec", "code", "reason", "times")
+    EXEC_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
+    exec: str
+    code: str
+    reason: str
+    times: int
+    def __init__(self, exec: _Optional[str] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ..., times: _Optional[int] = ...) -> None: ...
 
 class ResumeRequested(_message.Message):
     __slots__ = ("start", "reason", "by", "operator")

@@ -226,6 +226,14 @@ _CAUSES: Final[dict[Code, tuple[tuple[str, str, Sign | None], ...]]] = {
         ("somebody stopped it meanwhile", "kubectl describe pod: liveness, eviction", _got("143")),
         ("boot init refused something", "the container's log: its reason is written there", None),
     ),
+    Code.EXEC_DENIED: (
+        ("the image's rule lists no such command under exec", "the launch policy, against what was run", None),
+        ("a terminal was asked for (kubectl exec -t)", "terminal: of that entry of the policy", None),
+    ),
+    Code.EXEC_FAILED: (
+        ("the image has no such program, or it may not be executed", "the command, against the image", None),
+        ("the container's memory or process limit is reached", "limits: in the pod", None),
+    ),
     Code.FACT_FORGED: (
         ("another process has credentials that may append to histories", "who holds credentials of the bus", None),
         ("a damaged or restored event stream", "`verify` of an exported copy", None),

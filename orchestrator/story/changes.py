@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.launch import Awaited, Launch, Progress, awaited
+from orchestrator.launch import Awaited, Container, Launch, Progress, awaited
 from orchestrator.story.values import Change
 
 
@@ -29,6 +29,7 @@ def _changes(before: Launch, after: Launch) -> Iterator[Change]:
             yield Change(container.id, "start", "", "asked for")
         if container.started and not (was and was.started):
             yield Change(container.id, "boot init", "", f"runs as pid {container.started.pid}")
+        yield from _of_execs(was, container)
     if after.agent_lost and not before.agent_lost:
         yield Change("", "agent", "runs", "lost")
     yield from _of_waiting(before, after)
@@ -45,6 +46,16 @@ def _of_progress(container: str, before: Progress, after: Progress, *, told: boo
         yield Change(container, "exit code", "", str(after.exit.code))
     if after.torn_down and not before.torn_down:
         yield Change(container, "what was made for it", "there", "removed")
+
+
+def _of_execs(before: Container | None, after: Container) -> Iterator[Change]:
+    known = before.execs if before else {}
+    for rule, times in after.execs.items():
+        if times != known.get(rule, 0):
+            yield Change(after.id, f"commands admitted by {rule}", str(known.get(rule, "")), str(times))
+    refused = before.execs_refused if before else 0
+    if after.execs_refused != refused:
+        yield Change(after.id, "commands refused", str(refused or ""), str(after.execs_refused))
 
 
 def _of_waiting(before: Launch, after: Launch) -> Iterator[Change]:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from orchestrator import events
 from orchestrator.events import Body, Fact, Foreign, Recorded
+from orchestrator.faults import Code
 from orchestrator.fold import fold
 from orchestrator.launch import Launch
 from orchestrator.lifecycle import Zone
@@ -38,6 +39,8 @@ ENCLAVE_FACTS = (
     events.FsSealed,
     events.ConfigDelivered,
     events.AppBooted,
+    events.ExecAdmitted,
+    events.ExecRefused,
 )
 _HEADER = struct.pack("<HHIHH", 3, 2, 0, 8, 13) + bytes.fromhex("939a7233f79c4ca9940a0db3957f0607") + bytes(20)
 
@@ -187,6 +190,14 @@ class History:
     def booted(self, id_: str = APP, attempt: int = 1) -> Launch:
         body = events.AppBooted(nanoseconds=41_000_000, process=7)
         return self.say(body, container=id_, attempt=attempt, after_ms=45)
+
+    def exec_admitted(self, id_: str = APP, times: int = 1) -> Launch:
+        args = ("/bin/health", "*")
+        return self.say(events.ExecAdmitted("a" * 64, "web/health", args, False, times), container=id_)
+
+    def exec_refused(self, id_: str = APP, times: int = 1) -> Launch:
+        body = events.ExecRefused("b" * 64, Code.EXEC_DENIED.value, "no rule admits it", times)
+        return self.say(body, container=id_)
 
     def exited(self, id_: str = APP, code: int = 0) -> Launch:
         return self.say(events.Exited(code=code, exited_at_ns=self.now_ns), container=id_)

@@ -37,6 +37,8 @@ BODIES: dict[str, Body] = {
     "Exited": events.Exited(1, 1),
     "StopRequested": events.StopRequested("x"),
     "AgentLost": events.AgentLost(1),
+    "ExecAdmitted": events.ExecAdmitted("x", "web/health", ("/bin/health", "*"), False, 1),
+    "ExecRefused": events.ExecRefused("x", "E-EXEC-001", "no rule admits it", 2),
 }
 """The fact that answers each transition, and those that answer none."""
 

@@ -252,6 +252,16 @@ def agent_lost_while_running(made: History) -> None:
 
 
 @scenario
+def commands_beside_the_workload(made: History) -> None:
+    made.up_to_booted()
+    made.exec_refused()
+    for times in (1, 2):
+        made.exec_admitted(times=times)
+    made.exec_admitted(SIDECAR)
+    made.exited()
+
+
+@scenario
 def forged_unsigned(made: History) -> None:
     made.up_to_attested()
     made.container()

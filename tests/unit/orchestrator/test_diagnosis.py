@@ -20,7 +20,7 @@ from tests.tables import TABLE
 
 CASES = corpus.cases()
 WITHOUT_A_LAUNCH = {
-    *(code for code in Code if code.name.startswith(("AUDIT_", "REPLAY_"))),
+    *(code for code in Code if code.name.startswith(("AUDIT_", "REPLAY_", "EXEC_"))),
     Code.INPUT,
     Code.NOT_FOUND,
     Code.NOT_ALLOWED,

@@ -28,6 +28,8 @@ STOP = Fact(POD, events.StopRequested("x"), Zone.HOST, "test", at_ns=5)
 def test_every_kind_of_fact_comes_back_as_it_went() -> None:
     made = History()
     made.up_to_booted()
+    made.exec_admitted()
+    made.exec_refused()
     made.exited()
     made.stop()
     made.torn_down()
