@@ -65,6 +65,8 @@ def status(name: str, *, as_json: bool) -> None:
         for process in processes:
             table.add_row(process.name, process.state, str(process.pid or "-"), "yes" if process.ready else "no")
         Console().print(table)
+        for label, value in _console(stack.layout):
+            click.echo(f"{label:<12}{value}")
     if not all(process.ready for process in processes):
         sys.exit(1)
 
@@ -76,4 +78,10 @@ def _addresses(layout: Layout) -> list[tuple[str, str]]:
         ("registry", layout.registry_host),
         ("kbs", layout.kbs_url),
         ("containerd", f"unix://{layout.containerd}"),
+        *_console(layout),
     ]
+
+
+def _console(layout: Layout) -> list[tuple[str, str]]:
+    """Where a browser goes, and the file with what it is asked for there."""
+    return [("console", layout.console_url), ("token", str(layout.console_token))]

@@ -117,6 +117,16 @@ class Layout:
         """The key broker."""
         return f"https://127.0.0.1:{self.ports.kbs}"
 
+    @property
+    def console_url(self) -> str:
+        """Where a browser on this machine finds every launch."""
+        return f"http://127.0.0.1:{self.ports.console}"
+
+    @property
+    def console_token(self) -> Path:
+        """What one signs in to the console with; the console makes it. Only this stack's user reads it."""
+        return self.root / "console/token"
+
     def credentials(self, role: str) -> Path:
         """A role's NATS credentials file; see `bus_accounts` for the roles."""
         return self.root / "bus" / f"{role}.creds"

@@ -74,6 +74,11 @@ def all_programs(layout: Layout) -> list[Program]:
             (python, "-m", "deploy.cli", "audit", "run")
             + ("--config", str(layout.client_config), "--key", str(layout.audit_key)),
         ),
+        Program(
+            "console",
+            (python, "-m", "deploy.cli", "console", "--config", str(layout.client_config))
+            + ("--listen", f"127.0.0.1:{layout.ports.console}", "--token-file", str(layout.console_token)),
+        ),
         Program("worker", (python, "-m", "workers.host"), environment=node),
         Program(
             "snapshotter",

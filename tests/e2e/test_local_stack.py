@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,12 +10,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from deploy.local import images, registry, residue
 from deploy.local.cri import ContainerSpec, Kubelet
 from deploy.local.stack import Stack
 from orchestrator.faults import Permanent
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -57,6 +60,21 @@ def test_every_process_may_die_and_comes_back(stack: Stack) -> None:
         assert time.monotonic() < ends, stack.status()
         time.sleep(0.1)
     run_plain_pod(stack)
+
+
+def test_its_console_opens_to_the_token_in_its_folder(stack: Stack) -> None:
+    stack.up()
+    token = eventually(lambda: stack.layout.console_token.exists() and stack.layout.console_token.read_text().strip())
+    with httpx2.Client(base_url=stack.layout.console_url, follow_redirects=True) as browser:
+
+        def signed_in() -> bool:
+            with contextlib.suppress(httpx2.TransportError):
+                return "Sign out" in browser.post("/login", data={"token": token}).text
+            return False
+
+        assert eventually(signed_in)
+        assert eventually(lambda: browser.get("/ready").is_success)
+    assert stack.layout.console_token.stat().st_mode & 0o077 == 0
 
 
 def test_a_stack_with_running_pods_goes_without_a_trace(stack: Stack) -> None:

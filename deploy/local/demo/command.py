@@ -1,6 +1,6 @@
 """`enclave-cc demo`.
 
-Zone: host. May import: `click`, `rich`, `deploy.local.demo`, `orchestrator.faults`.
+Zone: host. May import: `click`, `rich`, `deploy.local.{demo,layout}`, `orchestrator.faults`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from deploy.local.demo.scenario import Demo
+from deploy.local.layout import Layout
 from orchestrator.faults import Fault
 
 
@@ -35,7 +36,7 @@ def demo(image: str | None, *, as_json: bool, keep: bool) -> None:
     try:
         stack = run.run()
         if keep:
-            console.print(f"\n[bold]It goes on running.[/bold] Look around:\n{_hints(stack.layout.name)}")
+            console.print(f"\n[bold]It goes on running.[/bold] Look around:\n{_hints(stack.layout)}")
     except Fault as raised:
         fault = raised
         console.print(raised.diagnostics(), style="red", markup=False)
@@ -52,8 +53,10 @@ def demo(image: str | None, *, as_json: bool, keep: bool) -> None:
     sys.exit(0 if ok else 1)
 
 
-def _hints(name: str) -> str:
+def _hints(layout: Layout) -> str:
+    name = layout.name
     return (
+        f"  {layout.console_url} in a browser, with the token in {layout.console_token}\n"
         f"  enclave-cc status --name {name}\n"
         f"  enclave-cc launches --name {name}\n"
         f"  enclave-cc down --name {name}        # when you are done"
