@@ -255,6 +255,8 @@ def _on_exited(launch: Launch, recorded: Recorded) -> Launch:
     assert isinstance(body, events.Exited)  # noqa: S101 - as above
     container = launch.containers.get(fact.container)
     progress = container.progress if container else launch.progress
+    # What has failed is held from then on, whenever the process ends that it left.
+    since_ns = progress.since_ns if progress.state is State.FAILED else fact.at_ns
     if (fact.container and container is None) or progress.exit is not None:
         return _ignore(launch, recorded, "this exit is known, or of no container")
     if container is not None and progress.first > 1 and container.started is None:
@@ -262,7 +264,7 @@ def _on_exited(launch: Launch, recorded: Recorded) -> Launch:
     if container is None:
         state = State.STOPPING if progress.live else progress.state
         reason = progress.stop_reason or "the sandbox's pause container exited"
-        moved = replace(progress, exit=body, state=state, since_ns=fact.at_ns, stop_reason=reason, not_before_ns=0)
+        moved = replace(progress, exit=body, state=state, since_ns=since_ns, stop_reason=reason, not_before_ns=0)
         return replace(launch, progress=moved)
     # An app enclave that ends because its pod is being removed has not failed: nobody waits for its boot any more.
     if launch.progress.live and progress.live and progress.state is not State.APP_BOOTED:
@@ -278,7 +280,7 @@ def _on_exited(launch: Launch, recorded: Recorded) -> Launch:
         failure = Failure(_reached(launch, progress), name, tries, diagnosis, recorded.index)
         return _with(launch, replace(container, progress=replace(_failed(progress, failure, fact.at_ns), exit=body)))
     state = State.EXITED if progress.live else progress.state
-    return _with(launch, replace(container, progress=replace(progress, exit=body, state=state, since_ns=fact.at_ns)))
+    return _with(launch, replace(container, progress=replace(progress, exit=body, state=state, since_ns=since_ns)))
 
 
 def _on_stop_requested(launch: Launch, recorded: Recorded) -> Launch:

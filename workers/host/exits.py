@@ -3,8 +3,8 @@
 Zone: host. May import: `workers.host.runc`, `orchestrator.{bus,events,faults,launch}`.
 
 A container that ended is found by its exit file, whoever was alive when it ended. The fact's condition (this exit is
-not known yet) makes it single; the file goes when the container is torn down. An agent that ended before the history
-says that it was up is not told: `launch_agent` finds it dead, and makes another.
+not known yet) makes it single; the file goes when the container is torn down, or made again under its id. An agent that
+ended before the history says that it was up is not told: `launch_agent` finds it dead, and makes another.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ class Exits:
         self._runc = runc
         self._histories = histories
         self._actor = actor
-        self._told: set[str] = set()
+        self._told: dict[str, tuple[int, int]] = {}
 
     async def run(self) -> None:
         """Look for ever."""
         while True:
             for id_ in self._runc.ended():
-                held = None if id_ in self._told else self._runc.record(id_)
+                told = id_ in self._told and self._runc.exit_of(id_) == self._told[id_]
+                held = None if told else self._runc.record(id_)
                 if held is not None:
                     try:
                         await self.tell(held)
@@ -67,11 +68,11 @@ class Exits:
             fact = Fact(held.pod, Exited(code, at_ns), Zone.HOST, self._actor, container=held.container)
         await self._histories.append(fact, allowed=news)
         if self._runc.exit_of(held.id) == ended:
-            self._told.add(held.id)
+            self._told[held.id] = ended
 
     def forget(self, id_: str) -> None:
         """The container is gone; its id may come again."""
-        self._told.discard(id_)
+        self._told.pop(id_, None)
         self._runc.forget(id_)
 
 
@@ -81,4 +82,7 @@ def _is_news(launch: Launch, held: Held) -> bool:
         return launch.progress.live and not launch.agent_lost
     if not held.container:
         return launch.index > 0 and launch.progress.exit is None
-    return held.container in launch.containers and launch.containers[held.container].progress.exit is None
+    if (container := launch.containers.get(held.container)) is None:
+        return False
+    # What an attempt made before the container was resumed may end after that. No attempt: its record is lost.
+    return container.progress.exit is None and not 0 < held.attempt < container.progress.first

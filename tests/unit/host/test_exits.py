@@ -19,6 +19,7 @@ from tests.busybox import Bundles
 from tests.nats import NatsServer, until
 from tests.simulators import history
 from tests.simulators.history import APP, POD
+from tests.simulators.stored import store
 from workers.host.conmon import Streams
 from workers.host.exits import LOOK, Exits
 from workers.host.runc import Held, Role, Runc
@@ -235,6 +236,44 @@ async def test_a_name_that_comes_again_after_it_was_forgotten_is_told_again(stag
         await stage.ended(again)
         await asyncio.sleep(4 * LOOK)
         assert again.id in exits._told
+
+
+async def held(stage: Stage, *, resumed: bool) -> None:
+    """The pod, attested, and a container that failed; with `resumed`, its attempts begin at 2."""
+    made = history.History(POD)
+    made.up_to_attested(hold_seconds=60)
+    made.container()
+    made.failed("decrypt_image", container=APP)
+    if resumed:
+        made.resume(APP)
+    await store(stage.bus, made)
+
+
+async def test_what_a_container_was_before_it_was_resumed_ends_for_nobody(stage: Stage) -> None:
+    await held(stage, resumed=True)
+    async with stage.watched():
+        await stage.ended(await stage.run(Role.APP, "exit 3", APP, attempt=1))
+        await asyncio.sleep(4 * LOOK)
+    assert await stage.told(Exited) == []
+    assert (await stage.launch()).ignored == ()
+
+
+async def test_the_end_of_what_a_resumed_container_became_is_told_also_after_an_earlier_one(stage: Stage) -> None:
+    """Both have one id. A kubelet waits for the second to end."""
+    await held(stage, resumed=False)
+    async with stage.watched():
+        before = await stage.run(Role.APP, "exit 3", APP, attempt=1)
+        await stage.hears(Exited)
+        order = events.ResumeRequested("", "mended", "alice", history.OPERATOR.public)
+        await stage.histories.append(Fact(POD, order, Zone.HOST, "stage", APP), sign=history.OPERATOR.sign)
+        await stage.runc.discard(before.id)
+        await stage.run(Role.APP, "exit 4", APP, attempt=2)
+
+        async def heard() -> bool:
+            return len(await stage.told(Exited)) == 2
+
+        await until(heard)
+    assert [body.code for body in await stage.told(Exited) if isinstance(body, Exited)] == [3, 4]
 
 
 async def test_strange_files_among_the_exits_stop_nobody(stage: Stage, run_dir: Path) -> None:

@@ -213,6 +213,16 @@ def test_what_two_agents_signed_and_what_an_operator_ordered_is_verified() -> No
     assert "1 orders were signed by operators whom the launch names: host-worker/node-a (resume-requested)" in proved
 
 
+def test_a_hold_counts_from_the_failure_whenever_the_process_ends_that_it_left(made: History) -> None:
+    ends = hold_ends(made.launch())
+    made.now_ns += 5 * SECOND
+    assert hold_ends(made.exited(code=125)) == ends
+
+
+def hold_ends(launch: Launch) -> int:
+    return next(step.deadline_ns for step in awaited(launch) if step.transition is HOLD)
+
+
 # --- orders that do not count -----------------------------------------------------------------------------------------
 
 
