@@ -91,6 +91,9 @@ def lines(told: LaunchStory, broken: Diagnosis | None = None) -> Iterator[str]:
         yield ""
         yield "its history cannot be believed any further"
         yield from _diagnosis(broken, broken.advice or REMEDIES[broken.code].action, _causes_of(broken.code))
+    elif told.stopped is not None:
+        yield ""
+        yield from _failure(told, told.stopped)
     elif not told.failures:
         yield "nothing of it has failed"
 
@@ -104,8 +107,9 @@ def _failure(told: LaunchStory, explained: Explained) -> Iterator[str]:
         yield f"failed    {failure.transition} of {whose}, {row.zone} zone, {attempts}; it had reached {failure.state}"
     else:
         forged = failure.diagnosis.code is Code.FACT_FORGED
+        stopped = failure.diagnosis.code is Code.STOPPED
         where = "in the check of its own history" if forged else "in no step of its own"
-        yield f"failed    {whose}, {where}; it had reached {failure.state}"
+        yield f"{'stopped' if stopped else 'failed':9} {whose}, {where}; it had reached {failure.state}"
     yield from _diagnosis(failure.diagnosis, explained.next_action, explained.causes)
     fact = next((fact for fact in told.facts if fact.index == failure.index), None)
     if fact is not None:

@@ -115,6 +115,7 @@ def story(told: LaunchStory) -> dict[str, Any]:
         "evidence": asdict(told.evidence) if told.evidence else None,
         "verdicts": [{**asdict(verdict), "zone": verdict.zone.value} for verdict in told.verdicts],
         "failures": [_explained(explained) for explained in told.failures],
+        "stopped": _explained(told.stopped) if told.stopped else None,
         "orders": [
             {
                 "index": order.index,

@@ -82,7 +82,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     words = ("ago", "clock", "counted", "duration", "instant", "machine_time", "percent", "rate", "short", "size")
-    environment.filters.update({name: getattr(wording, name) for name in words})
+    environment.filters.update({name: getattr(wording, name) for name in (*words, "sentence")})
     environment.globals.update(launch_states=LAUNCH_STATES)
     return environment
 

@@ -84,6 +84,11 @@ def short(identifier: str, length: int = 12) -> str:
     return identifier.rpartition(":")[2][:length]
 
 
+def sentence(text: str) -> str:
+    """With a capital at its beginning; codes and names in it stay as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def counted(number: int, one: str, many: str = "") -> str:
     """`1 launch`, `2 launches`, `10,000 launches`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

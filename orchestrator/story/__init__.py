@@ -11,6 +11,7 @@ say the same. It explains nothing anew: expected, got and advice are the enforci
 - `orders`: what was ordered of it, by whom and why.
 - `changes`: what one message changed.
 - `causes`: what usually leads to a fault of each code.
+- `stops`: what ended a launch that did not fail.
 - `describing`: all of it together.
 """
 

@@ -252,7 +252,11 @@ _CAUSES: Final[dict[Code, tuple[tuple[str, str, Sign | None], ...]]] = {
         ("the node's disk is full", "df on the node", _got("no space")),
     ),
     Code.STOPPED: (
-        ("containerd removed it: a timeout, an eviction, a deletion", "reason and actor of the stop", None),
+        (
+            "containerd removed it: a timeout, an eviction, a deletion",
+            "reason and actor of the stop",
+            _got("removed by"),
+        ),
         ("its pause container ended", "the exit of the pod in the history", _got("pause")),
     ),
     Code.BUS_HISTORY: (

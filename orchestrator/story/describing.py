@@ -17,6 +17,7 @@ from orchestrator.lifecycle import BY_NAME, State
 from orchestrator.story.causes import likely_causes
 from orchestrator.story.orders import orders
 from orchestrator.story.steps import steps
+from orchestrator.story.stops import ending, stopped
 from orchestrator.story.testimony import testimony
 from orchestrator.story.values import Evidence, Explained, LaunchStory, Verdict
 
@@ -39,6 +40,7 @@ def describe(launch: Launch, history: Sequence[Recorded | Foreign]) -> LaunchSto
         evidence=_evidence(launch),
         verdicts=tuple(_verdicts(launch, history)),
         failures=failures,
+        stopped=stopped(launch, facts),
         orders=tuple(orders(facts, history)),
         facts=facts,
     )
@@ -65,7 +67,8 @@ def _verdict(launch: Launch, failures: tuple[Explained, ...]) -> str:
         diagnosis = failure.diagnosis
         return f"failed after {failure.state}{_in_what(failure)}{whose}: {diagnosis.code} {diagnosis.message}"
     if launch.state is State.GONE:
-        return "gone: everything that was made for it has been removed"
+        why = ending(launch)
+        return f"gone: {f'{why}; ' if why else ''}everything that was made for it has been removed"
     if waiting := awaited(launch):
         names = ", ".join(dict.fromkeys(step.transition.name for step in waiting))
         return f"{launch.state}: waits for {names}"

@@ -168,6 +168,7 @@ class Change:
 class LaunchStory:
     """Everything that a person asks of one launch. `launch` has the identities; the rest is told.
 
+    `stopped` is what ended it before it was done, where nothing failed.
     `working_ns` is the time that steps took; what lies between them (a container asked for later) is not in it.
     """
 
@@ -183,6 +184,7 @@ class LaunchStory:
     evidence: Evidence | None
     verdicts: tuple[Verdict, ...]
     failures: tuple[Explained, ...]
+    stopped: Explained | None
     orders: tuple[Order, ...]
     facts: tuple[Told, ...]
 

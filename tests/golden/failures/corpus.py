@@ -54,6 +54,15 @@ def play(case: Case) -> History:
     """The launch, up to its failure."""
     made = History(POD)
     made.requested()
+    if case.code is Code.BUS_HISTORY:
+        _lead_to(made, "start_app")
+        made.raw[4] = made.raw[4].replace(b"redis", b"other")
+        return made
+    if case.code is Code.STOPPED:
+        _lead_to(made, case.transition)
+        made.stop()
+        made.torn_down()
+        return made
     if case.code is Code.AGENT_LOST:
         made.sandboxed()
         made.agent_up()

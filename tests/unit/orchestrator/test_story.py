@@ -168,7 +168,10 @@ def test_verdicts_are_those_that_counted() -> None:
         (("up_to_attested",), "attested: waits for containerd to ask for one"),
         (("up_to_sealed",), "fs-sealed: waits for containerd to start a container"),
         (("up_to_booted", "exited"), "exited: redis ended with status 0"),
-        (("up_to_booted", "stop", "torn_down"), "gone: everything that was made for it has been removed"),
+        (
+            ("up_to_booted", "stop", "torn_down"),
+            "gone: it was stopped (removed by containerd); everything that was made for it has been removed",
+        ),
     ],
 )
 def test_one_sentence_says_where_it_is(steps: tuple[str, ...], verdict: str) -> None:
@@ -213,3 +216,37 @@ def test_every_prefix_of_a_history_can_be_told() -> None:
         told = describe(fold(history.pod, records[:number]), records[:number])
         assert len(told.facts) == number
         assert told.verdict
+
+
+@pytest.mark.parametrize(
+    ("steps", "container", "got"),
+    [
+        (("up_to_attested", "stop"), "", "removed by containerd"),
+        (("up_to_sealed", "stop", "torn_down"), "", "removed by containerd"),
+        (("up_to_booted", "stop", "torn_down"), None, ""),
+        (("up_to_sealed",), None, ""),
+    ],
+)
+def test_a_launch_that_was_ended_before_it_was_done_says_so_though_nothing_failed(
+    steps: tuple[str, ...], container: str | None, got: str
+) -> None:
+    history = History()
+    for step in steps:
+        getattr(history, step)()
+    told = story(history).stopped
+    if container is None:
+        assert told is None
+        return
+    assert told is not None
+    assert (told.container, told.failure.diagnosis.code, told.failure.diagnosis.got) == (container, Code.STOPPED, got)
+    assert told.causes[0].evident
+    assert story(history).facts[told.failure.index - 1].kind == "stop-requested"
+
+
+def test_a_container_that_was_stopped_before_it_ran_is_told_beside_a_pod_that_goes_on() -> None:
+    history = History()
+    history.up_to_sealed()
+    history.stop(APP)
+    told = story(history).stopped
+    assert told is not None
+    assert told.container == APP

@@ -109,6 +109,18 @@ async def test_the_timeline_is_drawn_as_svg_by_the_server(browser: Browser) -> N
     assert 'class="span enclave failed"' in html
 
 
+async def test_a_launch_that_was_stopped_before_it_was_done_says_so_and_what_to_do(browser: Browser) -> None:
+    history = History()
+    history.up_to_sealed()
+    history.stop()
+    history.torn_down()
+    await browser.tell(history)
+    text = text_of(await browser.see(f"/launches/{POD}"))
+    assert "Gone: it was stopped (removed by containerd)" in text
+    assert "E-STOP-001 the launch was stopped before it was done" in text
+    assert "Find who asked for the stop" in text
+
+
 async def test_a_forged_fact_is_named_as_that(browser: Browser) -> None:
     history = History()
     history.up_to_attested()
@@ -191,6 +203,7 @@ async def test_replay_shows_the_launch_after_each_message(browser: Browser) -> N
         assert said in text_of(html), (at, said)
         assert f'value="{at}"' in html
         assert html.count('aria-current="step"') == 1
+    assert "E-IMAGE-004" in text_of(await browser.see(f"/launches/{POD}/replay")).partition("What this message")[0]
     assert 'max="14" value="14"' in await browser.see(f"/launches/{POD}/replay")
 
 
