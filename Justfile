@@ -53,6 +53,10 @@ demo *args:
 bench name *args:
     name=$1; shift; python -m "tests.bench.$name" "$@"
 
+# Ten minutes of whatever could come over a shim's socket; a failure names the seed that repeats it. Needs root.
+fuzz-ttrpc *args:
+    python -m tests.fuzz.campaign "$@"
+
 # Generate the code of every .proto under schemas/.
 schemas:
     python schemas/generate.py

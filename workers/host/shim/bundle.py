@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -49,12 +50,12 @@ def read_bundle(path: Path) -> Bundle:
     try:
         with (path / "config.json").open("rb") as file:
             document = json.loads(file.read(_MAX_CONFIG_BYTES))
-        annotations = document.get("annotations") or {}
+        annotations = _texts(document.get("annotations") or {})
         kind, sandbox = annotations[f"{_CRI}container-type"], annotations[f"{_CRI}sandbox-id"]
-        process = json.dumps(document["process"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        process = json.dumps(document["process"], sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise _not_of_a_pod(path, f"{type(error).__name__} while reading it") from error
-    if kind not in {"sandbox", "container"} or not isinstance(sandbox, str) or not sandbox:
+    if kind not in {"sandbox", "container"} or not sandbox:
         raise _not_of_a_pod(path, f"container-type {kind!r}, sandbox-id {sandbox!r}")
     return Bundle(
         path=path,
@@ -65,10 +66,21 @@ def read_bundle(path: Path) -> Bundle:
         pod_uid=annotations.get(f"{_CRI}sandbox-uid", ""),
         name=annotations.get(f"{_CRI}container-name", ""),
         image=annotations.get(f"{_CRI}image-name", ""),
-        process_sha256=hashlib.sha256(process.encode()).hexdigest(),
+        process_sha256=hashlib.sha256(process).hexdigest(),
         init_data_sha256=annotations.get(INIT_DATA_ANNOTATION, ""),
         hold_seconds=_hold(annotations.get(HOLD_ANNOTATION, "")),
     )
+
+
+def _texts(annotations: Mapping[str, object]) -> dict[str, str]:
+    """The annotations, if each is a text that UTF-8 can hold; not all of JSON's are. Raises TypeError, ValueError."""
+    texts = {}
+    for name, value in annotations.items():
+        if not isinstance(value, str):
+            raise TypeError(f"the annotation {name[:100]!r} is no text")
+        value.encode()
+        texts[name] = value
+    return texts
 
 
 def _hold(text: str) -> int | None:

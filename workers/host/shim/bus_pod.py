@@ -95,6 +95,7 @@ class BusPod:
 
     async def request_container(self, request: ContainerRequest) -> None:
         """See `Pod`."""
+        await self._until(_sandbox_pid)
         body = ContainerRequested(
             image=request.image,
             bundle=request.bundle,
@@ -105,7 +106,7 @@ class BusPod:
             name=request.name,
             process_sha256=request.process_sha256,
         )
-        await self._append(body, request.id, lambda launch: request.id not in launch.containers)
+        await self._append(body, request.id, lambda launch: _may_request(launch, request.id))
         await self._until(lambda launch: _is_sealed(launch, request.id))
 
     async def start_container(self, container: str) -> int:
@@ -177,10 +178,8 @@ class BusPod:
 
 
 def _sandbox_pid(launch: Launch) -> int | None:
-    if launch.sandbox is not None:
-        return launch.sandbox.pid
     _check(launch, launch.progress)
-    return None
+    return launch.sandbox.pid if launch.sandbox is not None else None
 
 
 def _is_attested(launch: Launch) -> bool | None:
@@ -198,8 +197,13 @@ def _is_sealed(launch: Launch, id_: str) -> bool | None:
     return None
 
 
+def _may_request(launch: Launch, id_: str) -> bool:
+    return launch.progress.live and id_ not in launch.containers
+
+
 def _may_start(launch: Launch, id_: str) -> bool:
-    return id_ in launch.containers and not launch.containers[id_].start_requested_ns
+    container = launch.containers.get(id_)
+    return container is not None and container.progress.live and not container.start_requested_ns
 
 
 def _workload_pid(launch: Launch, id_: str) -> int | None:

@@ -79,11 +79,11 @@ class Publisher:
             async with asyncio.timeout(_SECONDS):
                 await self._queue.join()
         except TimeoutError:
-            await _log.awarning("events not forwarded", left=self._queue.qsize())
+            _log.warning("events not forwarded", left=self._queue.qsize())
 
     async def _forward(self, client: Client, envelope: types_pb2.Envelope) -> None:
         request = forward_pb2.ForwardRequest(envelope=envelope)
         try:
             await client.call(_FORWARD, request, Empty, seconds=_SECONDS, metadata={_NAMESPACE_HEADER: self._namespace})
         except CallFailed as failed:
-            await _log.aerror("event refused", topic=envelope.topic, diagnosis=failed.diagnostics())
+            _log.error("event refused", topic=envelope.topic, diagnosis=failed.diagnostics())

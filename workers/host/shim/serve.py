@@ -91,7 +91,7 @@ async def _serve(listener: socket.socket, sandbox: str, namespace: str, make_pod
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, service.idle.set)
         for work in (pod.run(), publisher.run(), Server(listener, service.methods()).run()):
             tasks.create_task(work)
-        await _log.ainfo("shim serves", pod=sandbox)
+        _log.info("shim serves", pod=sandbox)
         await service.idle.wait()
         await asyncio.sleep(_LAST_WORDS)
         await publisher.drain()

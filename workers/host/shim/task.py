@@ -47,6 +47,8 @@ from workers.host.shim.ttrpc.status import Refusal, StatusCode
 LAUNCH_FAILED: Final = 255
 """Exit status of a task whose launch failed: as containerd gives to a shim that it lost."""
 _SIGNALLED: Final = 128
+_LAST_SIGNAL: Final = 64
+_LONGEST_ID: Final = 128
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["Task"]
 _log = structlog.get_logger()
 
@@ -58,6 +60,7 @@ class Task:
     bundle: Bundle
     streams: Streams
     pid: int = 0
+    created: bool = False
     started: bool = False
     exit: Exit | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -100,12 +103,17 @@ class TaskService:
         bundle = read_bundle(Path(request.bundle))
         if bundle.sandbox_id != self._sandbox:
             raise Refusal(StatusCode.INVALID_ARGUMENT, f"this shim serves pod {self._sandbox}, not {bundle.sandbox_id}")
+        if bundle.is_sandbox != (request.id == self._sandbox):
+            raise Refusal(StatusCode.INVALID_ARGUMENT, f"{request.id} names another container than its bundle")
+        if not bundle.is_sandbox and self._sandbox not in self._tasks:
+            raise Refusal(StatusCode.FAILED_PRECONDITION, f"pod {self._sandbox} has no sandbox for {request.id}")
         task = self._tasks[request.id] = Task(bundle, streams)
         try:
             await self._request(request.id, task, request.rootfs)
         except BaseException:
             self._end(request.id, task, Exit(LAUNCH_FAILED, time_ns()))
             raise
+        task.created = True
         self._publisher.publish(
             events_pb2.TaskCreate(
                 container_id=request.id,
@@ -124,6 +132,8 @@ class TaskService:
     async def start(self, request: pb.StartRequest) -> pb.StartResponse:
         """Wait until the sandbox is attested, or ask for the container's start and wait until it runs."""
         task = self._task(request.id, request.exec_id)
+        if not task.created and task.exit is None:
+            raise Refusal(StatusCode.FAILED_PRECONDITION, f"task {request.id} is still being created")
         if task.started or task.exit is not None:
             raise Refusal(StatusCode.FAILED_PRECONDITION, f"task {request.id} was started before")
         task.started = True
@@ -146,13 +156,15 @@ class TaskService:
     async def kill(self, request: pb.KillRequest) -> Empty:
         """Send a signal, or end a task that has no process."""
         task = self._task(request.id, request.exec_id)
+        if request.signal > _LAST_SIGNAL:
+            raise Refusal(StatusCode.INVALID_ARGUMENT, f"there is no signal {request.signal}")
         async with task.turn:
             if task.exit is not None:
                 raise Refusal(StatusCode.NOT_FOUND, f"the process of {request.id} has ended")
             if task.pid:
                 container = "" if task.bundle.is_sandbox else request.id
                 await self._pod.signal(container, request.signal, everything=request.all)
-            else:
+            elif request.signal:  # 0 only asks whether there is somebody
                 self._end(request.id, task, Exit(_SIGNALLED + request.signal, time_ns()))
         return Empty()
 
@@ -248,7 +260,7 @@ class TaskService:
     def _task(self, id_: str, exec_id: str = "") -> Task:
         task = self._tasks.get(id_)
         if task is None or exec_id:
-            raise Refusal(StatusCode.NOT_FOUND, f"no process {exec_id or id_} is known here")
+            raise Refusal(StatusCode.NOT_FOUND, f"no process {(exec_id or id_)[:_LONGEST_ID]} is known here")
         return task
 
     async def _request(self, id_: str, task: Task, mounts: Iterable[types_pb2.Mount]) -> None:
@@ -274,7 +286,7 @@ class TaskService:
         try:
             ended = await self._pod.exit_of("" if task.bundle.is_sandbox else id_)
         except Fault as fault:
-            await _log.aerror("exit unknown", id=id_, diagnosis=fault.diagnostics())
+            _log.error("exit unknown", id=id_, diagnosis=fault.diagnostics())
             ended = Exit(LAUNCH_FAILED, time_ns())
         self._end(id_, task, ended)
 

@@ -37,7 +37,12 @@ def test_the_init_data_that_a_pod_asks_for_is_read(bundle: Callable[..., Path]) 
         '{"process": {}, "annotations": {"KIND": "pod", "POD": "p"}}',
         '{"process": {}, "annotations": {"KIND": "sandbox", "POD": ""}}',
         '{"process": {}, "annotations": {"KIND": "sandbox", "POD": 7}}',
+        '{"process": {}, "annotations": {"KIND": "sandbox", "POD": "p", "other": 7}}',
+        '{"process": {}, "annotations": {"KIND": "sandbox", "POD": "p", "other": "\\ud800"}}',
+        '{"process": "\\ud800", "annotations": {"KIND": "sandbox", "POD": "p"}}',
+        '{"process": ' + "[" * 100_000,
     ],
+    ids=[f"bundle-{number}" for number in range(11)],
 )
 def test_a_bundle_that_no_cri_made_is_refused(tmp_path: Path, text: str) -> None:
     names = {"KIND": "io.kubernetes.cri.container-type", "POD": "io.kubernetes.cri.sandbox-id"}

@@ -216,6 +216,23 @@ async def test_removing_a_pod_or_container_that_was_never_asked_for_is_done_at_o
     assert await stage.histories.read(POD) == []
 
 
+async def test_a_pod_that_is_gone_is_asked_for_nothing_more(stage: Stage, pod: BusPod) -> None:
+    asking = asyncio.create_task(pod.request_sandbox(SANDBOX))
+    await stage.until(lambda launch: launch.requested)
+    await stage.attested()
+    await bounded(asking)
+    removing = asyncio.create_task(pod.remove("", "removed by containerd"))
+    await stage.until(lambda launch: launch.progress.state is State.STOPPING)
+    await stage.say(events.TornDown(()))
+    await bounded(removing)
+    for ask in (pod.request_container(CONTAINER), pod.request_sandbox(SANDBOX)):
+        with pytest.raises(Permanent) as refused:
+            await bounded(ask)
+        assert refused.value.code is Code.STOPPED
+    launch = await stage.histories.launch(POD)
+    assert (launch.ignored, launch.containers) == ((), {})
+
+
 async def test_a_container_of_a_pod_that_is_gone_needs_no_teardown_of_its_own(stage: Stage, pod: BusPod) -> None:
     asking = asyncio.create_task(pod.request_sandbox(SANDBOX))
     await stage.until(lambda launch: launch.requested)

@@ -236,6 +236,41 @@ async def test_a_container_of_another_pod_is_refused(world: World, bundle: Calla
     assert world.pod.asked == []
 
 
+async def test_only_a_sandboxs_own_id_names_it_and_there_are_no_containers_without_it(
+    world: World, bundle: Callable[..., Path]
+) -> None:
+    sandbox = str(bundle("s", container_type="sandbox", sandbox_id=POD))
+    container = str(bundle("c", container_type="container", sandbox_id=POD))
+    without = await refused(world.service.create(pb.CreateTaskRequest(id=APP, bundle=container)))
+    assert without.status is StatusCode.FAILED_PRECONDITION
+    await world.create_sandbox()
+    for id_, path in ((APP, sandbox), (POD + "2", sandbox)):
+        crossed = await refused(world.service.create(pb.CreateTaskRequest(id=id_, bundle=path)))
+        assert crossed.status is StatusCode.INVALID_ARGUMENT
+    assert world.pod.asked == ["request_sandbox"]
+
+
+async def test_a_task_is_not_started_while_it_is_being_created(world: World) -> None:
+    await world.create_sandbox()
+    world.pod.block[f"request_container {APP}"] = gate = asyncio.Event()
+    creating = asyncio.create_task(world.create_app())
+    while f"request_container {APP}" not in world.pod.asked:
+        await asyncio.sleep(0)
+    assert (await refused(world.start(APP))).status is StatusCode.FAILED_PRECONDITION
+    gate.set()
+    await creating
+    assert await world.start(APP) == PID + 1
+
+
+async def test_there_are_64_signals_and_the_one_that_asks_ends_nothing(world: World) -> None:
+    await world.create_sandbox()
+    await world.create_app()
+    await world.service.kill(pb.KillRequest(id=APP, signal=0))
+    beyond = await refused(world.service.kill(pb.KillRequest(id=APP, signal=65)))
+    assert beyond.status is StatusCode.INVALID_ARGUMENT
+    assert (await world.state(APP)).status == process_pb2.CREATED
+
+
 async def test_exec_is_denied_and_an_execs_own_id_is_unknown(world: World) -> None:
     await world.create_sandbox()
     denied = await refused(world.service.exec(pb.ExecProcessRequest(id=POD, exec_id="sh")))

@@ -11,6 +11,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from orchestrator.faults import Code, Permanent, Temporary
 from schemas.containerd import task_pb2 as pb
+from schemas.containerd import ttrpc_pb2
 from workers.host.shim.ttrpc.client import CallFailed, Client
 from workers.host.shim.ttrpc.frame import MAX_DATA, REQUEST, Decoder, encode
 from workers.host.shim.ttrpc.server import Method
@@ -151,6 +152,23 @@ async def test_a_request_that_does_not_parse_or_is_too_long_is_refused_and_the_c
             codes[frame.stream] = _response(frame.data).status.code
     assert codes == {1: StatusCode.INVALID_ARGUMENT, 3: StatusCode.RESOURCE_EXHAUSTED, 5: StatusCode.OK}
     writer.close()
+
+
+async def test_who_reads_no_answers_is_not_read_from_either(serve: Any, short: Path) -> None:
+    address = serve(answering(lambda _: pb.StateResponse(id="x" * 10_000)))
+    envelope = ttrpc_pb2.Request(service="containerd.task.v2.Task", method="State").SerializeToString()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(address.removeprefix("unix://"))
+        client.setblocking(False)
+        sent, quiet = 0, 0
+        while quiet < 50:  # turns in which nothing more was taken
+            try:
+                sent += client.send(encode(1, REQUEST, envelope) * 1_000)
+                quiet = 0
+            except BlockingIOError:
+                quiet += 1
+            assert sent < 8 << 20
+            await asyncio.sleep(0.01)
 
 
 async def test_a_server_that_goes_away_or_is_not_there_is_a_temporary_fault(short: Path) -> None:

@@ -65,6 +65,7 @@ class Server:
                 for frame in decoder.feed(received):
                     if frame.kind == REQUEST:
                         tasks.create_task(self._reply(frame, writer))
+                await writer.drain()  # who does not read answers is not read from either
         except ConnectionError:
             pass
         finally:
@@ -99,7 +100,7 @@ async def _call(name: str, method: Method, payload: Message, timeout_nano: int) 
         async with asyncio.timeout(timeout_nano / 1e9 if timeout_nano > 0 else None):
             reply = await method.answer(payload)
     except Fault as fault:
-        await _log.ainfo("refused", method=name, diagnosis=fault.diagnostics())
+        _log.info("refused", method=name, diagnosis=fault.diagnostics())
         return _failure(status_of(fault), words_of(fault))
     except TimeoutError:
         return _failure(StatusCode.DEADLINE_EXCEEDED, f"{name} was not done within {timeout_nano / 1e9:g} s")
