@@ -17,7 +17,8 @@ from orchestrator.faults import Diagnosis
 class PodRequested:
     """containerd asked for a sandbox.
 
-    What fails is kept for `hold_seconds`, so that one of the `operators` (Ed25519 keys) can resume it.
+    What fails is kept for `hold_seconds`, so that one of the `operators` (Ed25519 keys) can resume it. Images that
+    `prefetch` refers to are decrypted ahead of their containers.
     """
 
     node: str
@@ -28,6 +29,7 @@ class PodRequested:
     init_data_sha256: str
     hold_seconds: int = 0
     operators: tuple[bytes, ...] = ()
+    prefetch: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,57 +24,57 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13schemas/facts.proto\x12\renclave_cc.v1\"]\n\x08\x45nvelope\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x10\n\x08previous\x18\x03 \x01(\x0c\x12\x11\n\tstatement\x18\x04 \x01(\x0c\x12\x11\n\tsignature\x18\x05 \x01(\x0c\"\x99\t\n\tStatement\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12\x11\n\tcontainer\x18\x02 \x01(\t\x12!\n\x04zone\x18\x03 \x01(\x0e\x32\x13.enclave_cc.v1.Zone\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\r\n\x05\x61t_ns\x18\x05 \x01(\x06\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x34\n\rpod_requested\x18\x14 \x01(\x0b\x32\x1b.enclave_cc.v1.PodRequestedH\x00\x12\x38\n\x0fsandbox_created\x18\x15 \x01(\x0b\x32\x1d.enclave_cc.v1.SandboxCreatedH\x00\x12*\n\x08\x61gent_up\x18\x16 \x01(\x0b\x32\x16.enclave_cc.v1.AgentUpH\x00\x12+\n\x08\x61ttested\x18\x17 \x01(\x0b\x32\x17.enclave_cc.v1.AttestedH\x00\x12@\n\x13\x63ontainer_requested\x18\x18 \x01(\x0b\x32!.enclave_cc.v1.ContainerRequestedH\x00\x12\x38\n\x0fimage_decrypted\x18\x19 \x01(\x0b\x32\x1d.enclave_cc.v1.ImageDecryptedH\x00\x12,\n\tfs_sealed\x18\x1a \x01(\x0b\x32\x17.enclave_cc.v1.FsSealedH\x00\x12\x38\n\x0fstart_requested\x18\x1b \x01(\x0b\x32\x1d.enclave_cc.v1.StartRequestedH\x00\x12\x30\n\x0b\x61pp_started\x18\x1c \x01(\x0b\x32\x19.enclave_cc.v1.AppStartedH\x00\x12:\n\x10\x63onfig_delivered\x18\x1d \x01(\x0b\x32\x1e.enclave_cc.v1.ConfigDeliveredH\x00\x12.\n\napp_booted\x18\x1e \x01(\x0b\x32\x18.enclave_cc.v1.AppBootedH\x00\x12\x30\n\x0bstep_failed\x18\x1f \x01(\x0b\x32\x19.enclave_cc.v1.StepFailedH\x00\x12\'\n\x06\x65xited\x18  \x01(\x0b\x32\x15.enclave_cc.v1.ExitedH\x00\x12\x36\n\x0estop_requested\x18! \x01(\x0b\x32\x1c.enclave_cc.v1.StopRequestedH\x00\x12,\n\ttorn_down\x18\" \x01(\x0b\x32\x17.enclave_cc.v1.TornDownH\x00\x12.\n\nagent_lost\x18# \x01(\x0b\x32\x18.enclave_cc.v1.AgentLostH\x00\x12:\n\x10resume_requested\x18$ \x01(\x0b\x32\x1e.enclave_cc.v1.ResumeRequestedH\x00\x12\x30\n\x0b\x66orked_from\x18% \x01(\x0b\x32\x19.enclave_cc.v1.ForkedFromH\x00\x12\x34\n\rexec_admitted\x18& \x01(\x0b\x32\x1b.enclave_cc.v1.ExecAdmittedH\x00\x12\x32\n\x0c\x65xec_refused\x18\' \x01(\x0b\x32\x1a.enclave_cc.v1.ExecRefusedH\x00\x42\x06\n\x04\x62ody\"\x9d\x01\n\x0cPodRequested\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x04 \x01(\t\x12\x0e\n\x06\x62undle\x18\x05 \x01(\t\x12\x18\n\x10init_data_sha256\x18\x06 \x01(\t\x12\x14\n\x0chold_seconds\x18\x07 \x01(\r\x12\x11\n\toperators\x18\x08 \x03(\x0c\"=\n\x0eSandboxCreated\x12\x0f\n\x07runc_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\r\n\x05netns\x18\x03 \x01(\t\"b\n\x07\x41gentUp\x12\x0f\n\x07runc_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\r\n\x05libos\x18\x03 \x01(\t\x12\x15\n\rbundle_sha256\x18\x04 \x01(\t\x12\x13\n\x0bmeasurement\x18\x05 \x01(\t\"\x92\x01\n\x08\x41ttested\x12\r\n\x05quote\x18\x01 \x01(\x0c\x12\x13\n\x0bmeasurement\x18\x02 \x01(\t\x12\x12\n\ntcb_status\x18\x03 \x01(\t\x12\x11\n\tsimulated\x18\x04 \x01(\x08\x12\x14\n\x0ctoken_sha256\x18\x05 \x01(\t\x12\x18\n\x10\x65vent_public_key\x18\x06 \x01(\x0c\x12\x0b\n\x03kbs\x18\x07 \x01(\t\"\x9a\x01\n\x12\x43ontainerRequested\x12\r\n\x05image\x18\x01 \x01(\t\x12\x0e\n\x06\x62undle\x18\x02 \x01(\t\x12\r\n\x05stdin\x18\x03 \x01(\t\x12\x0e\n\x06stdout\x18\x04 \x01(\t\x12\x0e\n\x06stderr\x18\x05 \x01(\t\x12\x10\n\x08terminal\x18\x06 \x01(\x08\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x16\n\x0eprocess_sha256\x18\x08 \x01(\t\"\x92\x01\n\x0eImageDecrypted\x12\x11\n\treference\x18\x01 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12\x0f\n\x07verdict\x18\x04 \x01(\t\x12\x0f\n\x07key_ids\x18\x05 \x03(\t\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\x12\x13\n\x0bnanoseconds\x18\x07 \x01(\x04\"J\n\x08\x46sSealed\x12\x11\n\troot_hash\x18\x01 \x01(\t\x12\r\n\x05\x66iles\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12\r\n\x05store\x18\x04 \x01(\t\"\x10\n\x0eStartRequested\"?\n\nAppStarted\x12\x0f\n\x07runc_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x13\n\x0bmeasurement\x18\x03 \x01(\t\"N\n\x0f\x43onfigDelivered\x12\x15\n\rconfig_sha256\x18\x01 \x01(\t\x12\x0f\n\x07verdict\x18\x02 \x01(\t\x12\x13\n\x0bmeasurement\x18\x03 \x01(\t\"1\n\tAppBooted\x12\x13\n\x0bnanoseconds\x18\x01 \x01(\x04\x12\x0f\n\x07process\x18\x02 \x01(\r\"\x81\x01\n\nStepFailed\x12\x12\n\ntransition\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x10\n\x08\x65xpected\x18\x04 \x01(\t\x12\x0b\n\x03got\x18\x05 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x06 \x01(\t\x12\x11\n\ttemporary\x18\x07 \x01(\x08\",\n\x06\x45xited\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x14\n\x0c\x65xited_at_ns\x18\x02 \x01(\x06\"\x1f\n\rStopRequested\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1b\n\x08TornDown\x12\x0f\n\x07removed\x18\x01 \x03(\t\"\x19\n\tAgentLost\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\"Y\n\x0c\x45xecAdmitted\x12\x0c\n\x04\x65xec\x18\x01 \x01(\t\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x0c\n\x04\x61rgs\x18\x03 \x03(\t\x12\x10\n\x08terminal\x18\x04 \x01(\x08\x12\r\n\x05times\x18\x05 \x01(\x04\"H\n\x0b\x45xecRefused\x12\x0c\n\x04\x65xec\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05times\x18\x04 \x01(\x04\"N\n\x0fResumeRequested\x12\r\n\x05start\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x10\n\x08operator\x18\x04 \x01(\x0c\"y\n\nForkedFrom\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x11\n\toverrides\x18\x04 \x03(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\n\n\x02\x62y\x18\x06 \x01(\t\x12\x10\n\x08operator\x18\x07 \x01(\x0c*=\n\x04Zone\x12\x14\n\x10ZONE_UNSPECIFIED\x10\x00\x12\r\n\tZONE_HOST\x10\x01\x12\x10\n\x0cZONE_ENCLAVE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13schemas/facts.proto\x12\renclave_cc.v1\"]\n\x08\x45nvelope\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x10\n\x08previous\x18\x03 \x01(\x0c\x12\x11\n\tstatement\x18\x04 \x01(\x0c\x12\x11\n\tsignature\x18\x05 \x01(\x0c\"\x99\t\n\tStatement\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12\x11\n\tcontainer\x18\x02 \x01(\t\x12!\n\x04zone\x18\x03 \x01(\x0e\x32\x13.enclave_cc.v1.Zone\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\r\n\x05\x61t_ns\x18\x05 \x01(\x06\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x34\n\rpod_requested\x18\x14 \x01(\x0b\x32\x1b.enclave_cc.v1.PodRequestedH\x00\x12\x38\n\x0fsandbox_created\x18\x15 \x01(\x0b\x32\x1d.enclave_cc.v1.SandboxCreatedH\x00\x12*\n\x08\x61gent_up\x18\x16 \x01(\x0b\x32\x16.enclave_cc.v1.AgentUpH\x00\x12+\n\x08\x61ttested\x18\x17 \x01(\x0b\x32\x17.enclave_cc.v1.AttestedH\x00\x12@\n\x13\x63ontainer_requested\x18\x18 \x01(\x0b\x32!.enclave_cc.v1.ContainerRequestedH\x00\x12\x38\n\x0fimage_decrypted\x18\x19 \x01(\x0b\x32\x1d.enclave_cc.v1.ImageDecryptedH\x00\x12,\n\tfs_sealed\x18\x1a \x01(\x0b\x32\x17.enclave_cc.v1.FsSealedH\x00\x12\x38\n\x0fstart_requested\x18\x1b \x01(\x0b\x32\x1d.enclave_cc.v1.StartRequestedH\x00\x12\x30\n\x0b\x61pp_started\x18\x1c \x01(\x0b\x32\x19.enclave_cc.v1.AppStartedH\x00\x12:\n\x10\x63onfig_delivered\x18\x1d \x01(\x0b\x32\x1e.enclave_cc.v1.ConfigDeliveredH\x00\x12.\n\napp_booted\x18\x1e \x01(\x0b\x32\x18.enclave_cc.v1.AppBootedH\x00\x12\x30\n\x0bstep_failed\x18\x1f \x01(\x0b\x32\x19.enclave_cc.v1.StepFailedH\x00\x12\'\n\x06\x65xited\x18  \x01(\x0b\x32\x15.enclave_cc.v1.ExitedH\x00\x12\x36\n\x0estop_requested\x18! \x01(\x0b\x32\x1c.enclave_cc.v1.StopRequestedH\x00\x12,\n\ttorn_down\x18\" \x01(\x0b\x32\x17.enclave_cc.v1.TornDownH\x00\x12.\n\nagent_lost\x18# \x01(\x0b\x32\x18.enclave_cc.v1.AgentLostH\x00\x12:\n\x10resume_requested\x18$ \x01(\x0b\x32\x1e.enclave_cc.v1.ResumeRequestedH\x00\x12\x30\n\x0b\x66orked_from\x18% \x01(\x0b\x32\x19.enclave_cc.v1.ForkedFromH\x00\x12\x34\n\rexec_admitted\x18& \x01(\x0b\x32\x1b.enclave_cc.v1.ExecAdmittedH\x00\x12\x32\n\x0c\x65xec_refused\x18\' \x01(\x0b\x32\x1a.enclave_cc.v1.ExecRefusedH\x00\x42\x06\n\x04\x62ody\"\xaf\x01\n\x0cPodRequested\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x04 \x01(\t\x12\x0e\n\x06\x62undle\x18\x05 \x01(\t\x12\x18\n\x10init_data_sha256\x18\x06 \x01(\t\x12\x14\n\x0chold_seconds\x18\x07 \x01(\r\x12\x11\n\toperators\x18\x08 \x03(\x0c\x12\x10\n\x08prefetch\x18\t \x03(\t\"=\n\x0eSandboxCreated\x12\x0f\n\x07runc_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\r\n\x05netns\x18\x03 \x01(\t\"b\n\x07\x41gentUp\x12\x0f\n\x07runc_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\r\n\x05libos\x18\x03 \x01(\t\x12\x15\n\rbundle_sha256\x18\x04 \x01(\t\x12\x13\n\x0bmeasurement\x18\x05 \x01(\t\"\x92\x01\n\x08\x41ttested\x12\r\n\x05quote\x18\x01 \x01(\x0c\x12\x13\n\x0bmeasurement\x18\x02 \x01(\t\x12\x12\n\ntcb_status\x18\x03 \x01(\t\x12\x11\n\tsimulated\x18\x04 \x01(\x08\x12\x14\n\x0ctoken_sha256\x18\x05 \x01(\t\x12\x18\n\x10\x65vent_public_key\x18\x06 \x01(\x0c\x12\x0b\n\x03kbs\x18\x07 \x01(\t\"\x9a\x01\n\x12\x43ontainerRequested\x12\r\n\x05image\x18\x01 \x01(\t\x12\x0e\n\x06\x62undle\x18\x02 \x01(\t\x12\r\n\x05stdin\x18\x03 \x01(\t\x12\x0e\n\x06stdout\x18\x04 \x01(\t\x12\x0e\n\x06stderr\x18\x05 \x01(\t\x12\x10\n\x08terminal\x18\x06 \x01(\x08\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x16\n\x0eprocess_sha256\x18\x08 \x01(\t\"\x92\x01\n\x0eImageDecrypted\x12\x11\n\treference\x18\x01 \x01(\t\x12\x17\n\x0fmanifest_digest\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12\x0f\n\x07verdict\x18\x04 \x01(\t\x12\x0f\n\x07key_ids\x18\x05 \x03(\t\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\x12\x13\n\x0bnanoseconds\x18\x07 \x01(\x04\"J\n\x08\x46sSealed\x12\x11\n\troot_hash\x18\x01 \x01(\t\x12\r\n\x05\x66iles\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12\r\n\x05store\x18\x04 \x01(\t\"\x10\n\x0eStartRequested\"?\n\nAppStarted\x12\x0f\n\x07runc_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x13\n\x0bmeasurement\x18\x03 \x01(\t\"N\n\x0f\x43onfigDelivered\x12\x15\n\rconfig_sha256\x18\x01 \x01(\t\x12\x0f\n\x07verdict\x18\x02 \x01(\t\x12\x13\n\x0bmeasurement\x18\x03 \x01(\t\"1\n\tAppBooted\x12\x13\n\x0bnanoseconds\x18\x01 \x01(\x04\x12\x0f\n\x07process\x18\x02 \x01(\r\"\x81\x01\n\nStepFailed\x12\x12\n\ntransition\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x10\n\x08\x65xpected\x18\x04 \x01(\t\x12\x0b\n\x03got\x18\x05 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x06 \x01(\t\x12\x11\n\ttemporary\x18\x07 \x01(\x08\",\n\x06\x45xited\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x14\n\x0c\x65xited_at_ns\x18\x02 \x01(\x06\"\x1f\n\rStopRequested\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1b\n\x08TornDown\x12\x0f\n\x07removed\x18\x01 \x03(\t\"\x19\n\tAgentLost\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\"Y\n\x0c\x45xecAdmitted\x12\x0c\n\x04\x65xec\x18\x01 \x01(\t\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x0c\n\x04\x61rgs\x18\x03 \x03(\t\x12\x10\n\x08terminal\x18\x04 \x01(\x08\x12\r\n\x05times\x18\x05 \x01(\x04\"H\n\x0b\x45xecRefused\x12\x0c\n\x04\x65xec\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05times\x18\x04 \x01(\x04\"N\n\x0fResumeRequested\x12\r\n\x05start\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12\x10\n\x08operator\x18\x04 \x01(\x0c\"y\n\nForkedFrom\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x11\n\toverrides\x18\x04 \x03(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\n\n\x02\x62y\x18\x06 \x01(\t\x12\x10\n\x08operator\x18\x07 \x01(\x0c*=\n\x04Zone\x12\x14\n\x10ZONE_UNSPECIFIED\x10\x00\x12\r\n\tZONE_HOST\x10\x01\x12\x10\n\x0cZONE_ENCLAVE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'schemas.facts_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ZONE']._serialized_start=3016
-  _globals['_ZONE']._serialized_end=3077
+  _globals['_ZONE']._serialized_start=3034
+  _globals['_ZONE']._serialized_end=3095
   _globals['_ENVELOPE']._serialized_start=38
   _globals['_ENVELOPE']._serialized_end=131
   _globals['_STATEMENT']._serialized_start=134
   _globals['_STATEMENT']._serialized_end=1311
   _globals['_PODREQUESTED']._serialized_start=1314
-  _globals['_PODREQUESTED']._serialized_end=1471
-  _globals['_SANDBOXCREATED']._serialized_start=1473
-  _globals['_SANDBOXCREATED']._serialized_end=1534
-  _globals['_AGENTUP']._serialized_start=1536
-  _globals['_AGENTUP']._serialized_end=1634
-  _globals['_ATTESTED']._serialized_start=1637
-  _globals['_ATTESTED']._serialized_end=1783
-  _globals['_CONTAINERREQUESTED']._serialized_start=1786
-  _globals['_CONTAINERREQUESTED']._serialized_end=1940
-  _globals['_IMAGEDECRYPTED']._serialized_start=1943
-  _globals['_IMAGEDECRYPTED']._serialized_end=2089
-  _globals['_FSSEALED']._serialized_start=2091
-  _globals['_FSSEALED']._serialized_end=2165
-  _globals['_STARTREQUESTED']._serialized_start=2167
-  _globals['_STARTREQUESTED']._serialized_end=2183
-  _globals['_APPSTARTED']._serialized_start=2185
-  _globals['_APPSTARTED']._serialized_end=2248
-  _globals['_CONFIGDELIVERED']._serialized_start=2250
-  _globals['_CONFIGDELIVERED']._serialized_end=2328
-  _globals['_APPBOOTED']._serialized_start=2330
-  _globals['_APPBOOTED']._serialized_end=2379
-  _globals['_STEPFAILED']._serialized_start=2382
-  _globals['_STEPFAILED']._serialized_end=2511
-  _globals['_EXITED']._serialized_start=2513
-  _globals['_EXITED']._serialized_end=2557
-  _globals['_STOPREQUESTED']._serialized_start=2559
-  _globals['_STOPREQUESTED']._serialized_end=2590
-  _globals['_TORNDOWN']._serialized_start=2592
-  _globals['_TORNDOWN']._serialized_end=2619
-  _globals['_AGENTLOST']._serialized_start=2621
-  _globals['_AGENTLOST']._serialized_end=2646
-  _globals['_EXECADMITTED']._serialized_start=2648
-  _globals['_EXECADMITTED']._serialized_end=2737
-  _globals['_EXECREFUSED']._serialized_start=2739
-  _globals['_EXECREFUSED']._serialized_end=2811
-  _globals['_RESUMEREQUESTED']._serialized_start=2813
-  _globals['_RESUMEREQUESTED']._serialized_end=2891
-  _globals['_FORKEDFROM']._serialized_start=2893
-  _globals['_FORKEDFROM']._serialized_end=3014
+  _globals['_PODREQUESTED']._serialized_end=1489
+  _globals['_SANDBOXCREATED']._serialized_start=1491
+  _globals['_SANDBOXCREATED']._serialized_end=1552
+  _globals['_AGENTUP']._serialized_start=1554
+  _globals['_AGENTUP']._serialized_end=1652
+  _globals['_ATTESTED']._serialized_start=1655
+  _globals['_ATTESTED']._serialized_end=1801
+  _globals['_CONTAINERREQUESTED']._serialized_start=1804
+  _globals['_CONTAINERREQUESTED']._serialized_end=1958
+  _globals['_IMAGEDECRYPTED']._serialized_start=1961
+  _globals['_IMAGEDECRYPTED']._serialized_end=2107
+  _globals['_FSSEALED']._serialized_start=2109
+  _globals['_FSSEALED']._serialized_end=2183
+  _globals['_STARTREQUESTED']._serialized_start=2185
+  _globals['_STARTREQUESTED']._serialized_end=2201
+  _globals['_APPSTARTED']._serialized_start=2203
+  _globals['_APPSTARTED']._serialized_end=2266
+  _globals['_CONFIGDELIVERED']._serialized_start=2268
+  _globals['_CONFIGDELIVERED']._serialized_end=2346
+  _globals['_APPBOOTED']._serialized_start=2348
+  _globals['_APPBOOTED']._serialized_end=2397
+  _globals['_STEPFAILED']._serialized_start=2400
+  _globals['_STEPFAILED']._serialized_end=2529
+  _globals['_EXITED']._serialized_start=2531
+  _globals['_EXITED']._serialized_end=2575
+  _globals['_STOPREQUESTED']._serialized_start=2577
+  _globals['_STOPREQUESTED']._serialized_end=2608
+  _globals['_TORNDOWN']._serialized_start=2610
+  _globals['_TORNDOWN']._serialized_end=2637
+  _globals['_AGENTLOST']._serialized_start=2639
+  _globals['_AGENTLOST']._serialized_end=2664
+  _globals['_EXECADMITTED']._serialized_start=2666
+  _globals['_EXECADMITTED']._serialized_end=2755
+  _globals['_EXECREFUSED']._serialized_start=2757
+  _globals['_EXECREFUSED']._serialized_end=2829
+  _globals['_RESUMEREQUESTED']._serialized_start=2831
+  _globals['_RESUMEREQUESTED']._serialized_end=2909
+  _globals['_FORKEDFROM']._serialized_start=2911
+  _globals['_FORKEDFROM']._serialized_end=3032
 # @@protoc_insertion_point(module_scope)

@@ -87,7 +87,7 @@ class Statement(_message.Message):
     def __init__(self, pod: _Optional[str] = ..., container: _Optional[str] = ..., zone: _Optional[_Union[Zone, str]] = ..., actor: _Optional[str] = ..., at_ns: _Optional[int] = ..., attempt: _Optional[int] = ..., pod_requested: _Optional[_Union[PodRequested, _Mapping]] = ..., sandbox_created: _Optional[_Union[SandboxCreated, _Mapping]] = ..., agent_up: _Optional[_Union[AgentUp, _Mapping]] = ..., attested: _Optional[_Union[Attested, _Mapping]] = ..., container_requested: _Optional[_Union[ContainerRequested, _Mapping]] = ..., image_decrypted: _Optional[_Union[ImageDecrypted, _Mapping]] = ..., fs_sealed: _Optional[_Union[FsSealed, _Mapping]] = ..., start_requested: _Optional[_Union[StartRequested, _Mapping]] = ..., app_started: _Optional[_Union[AppStarted, _Mapping]] = ..., config_delivered: _Optional[_Union[ConfigDelivered, _Mapping]] = ..., app_booted: _Optional[_Union[AppBooted, _Mapping]] = ..., step_failed: _Optional[_Union[StepFailed, _Mapping]] = ..., exited: _Optional[_Union[Exited, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., torn_down: _Optional[_Union[TornDown, _Mapping]] = ..., agent_lost: _Optional[_Union[AgentLost, _Mapping]] = ..., resume_requested: _Optional[_Union[ResumeRequested, _Mapping]] = ..., forked_from: _Optional[_Union[ForkedFrom, _Mapping]] = ..., exec_admitted: _Optional[_Union[ExecAdmitted, _Mapping]] = ..., exec_refused: _Optional[_Union[ExecRefused, _Mapping]] = ...) -> None: ...
 
 class PodRequested(_message.Message):
-    __slots__ = ("node", "namespace", "name", "uid", "bundle", "init_data_sha256", "hold_seconds", "operators")
+    __slots__ = ("node", "namespace", "name", "uid", "bundle", "init_data_sha256", "hold_seconds", "operators", "prefetch")
     NODE_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +96,7 @@ class PodRequested(_message.Message):
     INIT_DATA_SHA256_FIELD_NUMBER: _ClassVar[int]
     HOLD_SECONDS_FIELD_NUMBER: _ClassVar[int]
     OPERATORS_FIELD_NUMBER: _ClassVar[int]
+    PREFETCH_FIELD_NUMBER: _ClassVar[int]
     node: str
     namespace: str
     name: str
@@ -104,7 +105,8 @@ class PodRequested(_message.Message):
     init_data_sha256: str
     hold_seconds: int
     operators: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, node: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., bundle: _Optional[str] = ..., init_data_sha256: _Optional[str] = ..., hold_seconds: _Optional[int] = ..., operators: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    prefetch: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., bundle: _Optional[str] = ..., init_data_sha256: _Optional[str] = ..., hold_seconds: _Optional[int] = ..., operators: _Optional[_Iterable[bytes]] = ..., prefetch: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SandboxCreated(_message.Message):
     __slots__ = ("runc_id", "pid", "netns")

@@ -41,6 +41,11 @@ def store_name(container: str, attempt: int) -> str:
     return f"{container}.{attempt}"
 
 
+def image_store_name(number: int) -> str:
+    """What the agent calls the sealed store of the pod's n-th image; the containers' stores are other names of it."""
+    return f"image.{number}"
+
+
 def is_store_of(name: str, container: str) -> bool:
     """Whether `name` is of a store of that container: of any attempt, finished or not."""
     return re.fullmatch(rf"{re.escape(container)}\.[0-9]+(\.partial)?", name, re.ASCII) is not None

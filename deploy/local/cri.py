@@ -179,9 +179,10 @@ class Kubelet:
         request = cri_pb2.CreateContainerRequest(pod_sandbox_id=pod.id, config=config, sandbox_config=pod.config)
         return self._launch(request, cri_pb2.CreateContainerResponse).container_id
 
-    def start_container(self, container_id: str) -> None:
-        """Start a created container; returns when its first process runs."""
-        self._launch(cri_pb2.StartContainerRequest(container_id=container_id), cri_pb2.StartContainerResponse)
+    def start_container(self, container_id: str, patience: float = LAUNCH_TIMEOUT) -> None:
+        """Start a created container; returns when its first process runs, or fails after `patience` seconds."""
+        request = cri_pb2.StartContainerRequest(container_id=container_id)
+        self._call("RuntimeService", request, cri_pb2.StartContainerResponse, patience)
 
     def stop_container(self, container_id: str, grace_seconds: int = 10) -> None:
         """SIGTERM, and SIGKILL after the grace."""

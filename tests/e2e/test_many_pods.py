@@ -30,7 +30,7 @@ from orchestrator.events import Fact, FsSealed
 from orchestrator.faults import Code, Permanent
 from orchestrator.launch import Launch
 from orchestrator.lifecycle import LAUNCH_STATES, State
-from schemas.places import AGENT_PORT, BUS_DOOR, HTTP_DOOR, STORE, STORES
+from schemas.places import AGENT_PORT, BUS_DOOR, HTTP_DOOR, STORE, STORES, image_store_name
 from tests.e2e.agreement import disagreements
 from tests.e2e.cluster import Cluster
 from tests.e2e.intrusion import in_network, start_boot_init
@@ -148,7 +148,8 @@ def test_no_process_of_a_pod_sees_or_holds_anything_of_another(placed: list[Plac
             seen = (proc / "mountinfo").read_text() + (proc / "environ").read_bytes().decode()
             seen += "".join(str(link.readlink()) for link in (proc / "fd").iterdir())
             assert [name for name in others if name in seen] == []
-        assert {path.name for path in inside(each.agent_pid, STORES).iterdir()} == each.stores
+        names = {path.name for path in inside(each.agent_pid, STORES).iterdir()}
+        assert names == each.stores | {image_store_name(number) for number in range(1, CONTAINERS + 1)}
         assert {root_of_mount(app, STORE) for app in each.app_pids} == each.stores
 
 

@@ -26,6 +26,7 @@ class Faults:
     announced: dict[str, int] = field(default_factory=dict)  # a Content-Length of its own, honestly kept
     cut_after: dict[str, list[int]] = field(default_factory=dict)  # bytes of each of the next answers, then a hang-up
     stall_after: dict[str, int] = field(default_factory=dict)  # bytes of an answer, then silence until the end
+    held: dict[str, threading.Event] = field(default_factory=dict)  # until it is set, there is no answer
     ignores_range: bool = False
     wrong_range: bool = False
     status: dict[str, list[int]] = field(default_factory=dict)  # statuses of the next answers, by path
@@ -113,6 +114,8 @@ class WaywardRegistry:
         return self._content_of(handler, name, content)
 
     def _content_of(self, handler: BaseHTTPRequestHandler, name: str, content: bytes) -> None:
+        if name in self.faults.held:
+            self.faults.held[name].wait(30)
         content = content[: self.faults.announced.get(name, len(content))]
         status, headers, start = 200, {}, 0
         found = re.fullmatch(r"bytes=([0-9]+)-", handler.headers.get("Range", ""))

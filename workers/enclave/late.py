@@ -8,7 +8,7 @@ wanted. An agent starts with 200 ms of imports, a third of which this takes from
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.events import Body, Command
@@ -26,20 +26,22 @@ class LateContainers:
         """`make` imports and assembles; it is called once, in a thread. Build it in a running event loop."""
         self._make = make
         self._wanted = asyncio.Event()
+        self._ahead: Sequence[str] = ()
         self._made: asyncio.Future[Containers] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
-        """Make them when they are wanted, then serve app enclaves until cancelled."""
+        """Make them when they are wanted, then serve app enclaves until cancelled, and prefetch images meanwhile."""
         await self._wanted.wait()
         made = await asyncio.to_thread(self._make)
         self._made.set_result(made)
-        await made.sessions.serve()
+        await made.serve(self._ahead)
 
     def wanted_after(self, step: Step) -> Step:
         """`step`, and once it has succeeded the containers' are wanted."""
 
         async def then_wanted(command: Command, launch: Launch) -> Body:
             body = await step(command, launch)
+            self._ahead = launch.requested.prefetch if launch.requested else ()
             self._wanted.set()
             return body
 

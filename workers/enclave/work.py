@@ -9,21 +9,21 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from workers.enclave.image.pull import ImagePlan
-from workers.enclave.rootfs.sealing import Sealed, SealingWriter
+from workers.enclave.rootfs.sealing import Sealed
+from workers.enclave.sealed_images import SealedImage
 
 
 @dataclass(slots=True)
 class ContainerWork:
-    """One container's. `plan` is admitted; `writer` is open until the store is sealed; `delivered` is one-shot."""
+    """One container's. `plan` is admitted; `sealed` has its own copy of the store's key; `delivered` is one-shot."""
 
     plan: ImagePlan
-    writer: SealingWriter
+    image: SealedImage
     sealed: Sealed | None = None
     delivered: bool = False
 
     def wipe(self) -> None:
-        """Forget the store's key, and the partial store if there is one. May be called again."""
-        self.writer.abort()
+        """Forget the container's copy of the key. May be called again."""
         if self.sealed is not None:
             self.sealed.key.wipe()
 

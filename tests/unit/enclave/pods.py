@@ -28,6 +28,7 @@ from workers.enclave.image.reference import parse_reference
 from workers.enclave.kbs import KbsClient, ResourceUri
 from workers.enclave.policy_cache import LaunchPolicies
 from workers.enclave.rootfs.sealing import SealingWriter
+from workers.enclave.sealed_images import SealedImage
 from workers.enclave.sessions import Sessions
 from workers.enclave.work import ContainerWork, Works
 from workers.host.libos.sim.cpu import Cpu
@@ -121,20 +122,25 @@ class AgentPod:
         finally:
             admin.close()
 
+    @property
+    def stores(self) -> Path:
+        """Where the agent writes sealed stores."""
+        return self.folder / "stores"
+
     def decrypted(self, container: str, attempt: int = 1, content: bytes = b"content") -> ContainerWork:
         """What decrypt_image leaves in the agent's memory."""
-        self.folder.joinpath("stores").mkdir(exist_ok=True)
-        writer = SealingWriter(self.folder / "stores" / store_name(container, attempt))
+        self.stores.mkdir(exist_ok=True)
+        writer = SealingWriter(self.stores / f"image.{container}.{attempt}")
         writer.add_layer(io.BytesIO(tar({"app": content})))
         plan = ImagePlan(IMAGE, IMAGE.digest or "", CONFIG, None, (), (), Limits(), None)  # type: ignore[arg-type]
-        work = ContainerWork(plan, writer)
+        work = ContainerWork(plan, SealedImage(writer))
         self.works.put(container, work)
         return work
 
     def sealed(self, container: str, attempt: int = 1) -> ContainerWork:
         """What seal_fs leaves there."""
         work = self.decrypted(container, attempt)
-        work.sealed = work.writer.finish()
+        work.sealed = work.image.given_as(self.stores / store_name(container, attempt))
         return work
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.events import Command, FsSealed
 from orchestrator.faults import Code, Temporary
 from orchestrator.launch import Launch, new
+from tests.simulators.history import pod_requested
 from workers.enclave.late import LateContainers
 
 SEALED = FsSealed(root_hash="00", files=1, bytes=1, store="store")
@@ -30,14 +32,15 @@ class Made:
     def __init__(self) -> None:
         self.times = 0
         self.serving = asyncio.Event()
-        self.sessions = self
+        self.ahead: tuple[str, ...] = ()
         self.steps = {"seal_fs": self.seal}
 
     def __call__(self) -> Made:
         self.times += 1
         return self
 
-    async def serve(self) -> None:
+    async def serve(self, ahead: tuple[str, ...]) -> None:
+        self.ahead = ahead
         self.serving.set()
         await asyncio.Event().wait()
 
@@ -61,12 +64,13 @@ async def test_containers_are_made_once_after_the_step_that_wants_them_has_succe
         await step(COMMAND, new("pod"))
     await asyncio.sleep(0.01)
     assert made.times == 0
-    await step(COMMAND, new("pod"))
-    await step(COMMAND, new("pod"))
+    asked = replace(new("pod"), requested=replace(pod_requested(), prefetch=("registry/app:1",)))
+    await step(COMMAND, asked)
+    await step(COMMAND, asked)
     async with asyncio.timeout(5):
         await made.serving.wait()
         assert await late.step("seal_fs")(COMMAND, new("pod")) is SEALED
-    assert made.times == 1
+    assert (made.times, made.ahead) == (1, ("registry/app:1",))
     running.cancel()
 
 

@@ -23,16 +23,19 @@ from tests.network import Network, in_network
 from tests.simulators import history, oci
 from tests.simulators.wayward_registry import WaywardRegistry
 from tests.unit.enclave.pods import POD, POLICY_URI, STRANGER, AgentPod, command, launch_policy
-from workers.enclave.decrypt_image import DecryptImage, seal
+from tests.waiting import eventually
+from workers.enclave.decrypt_image import DecryptImage
 from workers.enclave.image.layers import LayerReader, open_layer
 from workers.enclave.image.manifest import Descriptor
 from workers.enclave.image.ocicrypt import unwrap_layer_key
 from workers.enclave.image.registry import Registry
-from workers.enclave.init_data import InitData
+from workers.enclave.image_source import ImageSource
 from workers.enclave.kbs import AttestationResult, KbsClient, ResourceUri
 from workers.enclave.policy_cache import LaunchPolicies
+from workers.enclave.prefetch import prefetch
 from workers.enclave.rootfs.sealing import SealingWriter
 from workers.enclave.rootfs.tar import CHUNK
+from workers.enclave.sealed_images import SealedImages, seal
 
 KEK, KID = bytes(range(32)), "kbs:///default/image-key/app"
 MEDIA = oci.TAR + "+encrypted"
@@ -95,22 +98,18 @@ def test_a_good_layer_is_sealed(tmp_path: Path) -> None:
 POLICY = "kbs:///default/security-policy/image"
 
 
-class GatedKbs(KbsClient):
-    """A client of the real broker whose first request for the layers' key takes until the gate is opened."""
+class CountingKbs(KbsClient):
+    """A client of the real broker that knows what it was asked."""
 
-    gate: threading.Event | None = None
-    waits: threading.Event
     attestations = 0
+    keys = 0
 
     def attest(self) -> AttestationResult:
         self.attestations += 1
         return super().attest()
 
     def get_resource(self, uri: ResourceUri) -> bytes:
-        gate, self.gate = (self.gate, None) if str(uri) == KID else (None, self.gate)
-        if gate is not None:
-            self.waits.set()
-            gate.wait(30)
+        self.keys += str(uri) == KID
         return super().get_resource(uri)
 
 
@@ -134,27 +133,31 @@ class Stage:
         body = oci.payload(self.repository, self.image.digest)
         signatures = oci.signatures((body, oci.sign(body, self.key)))
         self.registry.put("shop/app", signatures, self.image.digest.replace(":", "-") + ".sig")
-        self.kbs = GatedKbs(self.pod.broker.url, self.pod.broker.ca_pem, self.pod.tee, None, None)
+        self.kbs = CountingKbs(self.pod.broker.url, self.pod.broker.ca_pem, self.pod.tee, None, None)
         self.policies = LaunchPolicies(self.kbs, POLICY_URI, debug=False)
-        self.stores = self.pod.folder / "stores"
-        self.stores.mkdir()
+        self.pod.stores.mkdir()
+        self.images = SealedImages(self.pod.stores)
 
     @property
     def step(self) -> DecryptImage:
-        words = InitData("", "", "", POLICY, "", "")
-        registry = Registry(plain_http_loopback=True)
-        return DecryptImage(self.kbs, self.policies, registry, words, self.pod.works, self.stores)
+        source = ImageSource(self.kbs, Registry(plain_http_loopback=True), POLICY)
+        return DecryptImage(source, self.policies, self.images, self.pod.works)
 
     def launch(self, *ids: str, state: State = State.REQUESTED) -> Launch:
         requested = replace(history.container_requested(), image=self.reference)
         containers = {id_: Container(id_, Progress(state), requested) for id_ in ids}
         return replace(new(POD), containers=containers)
 
+    @property
+    def layer(self) -> str:
+        """The digest of the image's first layer."""
+        return str(self.image.document["layers"][0]["digest"])
+
     async def decrypt(self, container: str = "c", attempt: int = 1) -> ImageDecrypted:
         return await self.step(command("decrypt_image", container, attempt), self.launch("c", container))
 
     def files(self) -> set[str]:
-        return {path.name for path in self.stores.iterdir()}
+        return {path.name for path in self.pod.stores.iterdir()}
 
 
 @contextmanager
@@ -177,8 +180,9 @@ async def test_an_admitted_image_is_in_a_store_that_waits_for_its_last_tag(pod: 
         work = pod.works.get("c")
         assert work is not None
         assert (work.sealed, work.delivered) == (None, False)
-        assert s.files() == {"c.1.partial"}
-        assert work.writer.finish().files == 3
+        assert s.files() == {"image.1.partial"}
+        assert work.image.given_as(pod.stores / "c.1").files == 3
+        assert s.files() == {"image.1", "c.1"}
 
 
 @in_network
@@ -186,11 +190,10 @@ async def test_an_image_that_nobody_signed_costs_no_key(pod: AgentPod, network: 
     with stage(pod) as s:
         unsigned = oci.encrypted(oci.image([oci.tar({"bin/app": b"other"})]), KEK, KID)
         s.reference = s.registry.put("shop/app", unsigned, "v2")
-        s.kbs.gate, s.kbs.waits = threading.Event(), threading.Event()
         with pytest.raises(Permanent) as raised:
             await s.decrypt()
         assert raised.value.code is Code.SIGNATURE_MISSING
-        assert not s.kbs.waits.is_set(), "the broker was never asked for it"
+        assert s.kbs.keys == 0
         assert s.files() == set()
         assert pod.works.get("c") is None
 
@@ -206,66 +209,74 @@ async def test_a_failed_attempt_leaves_nothing_and_the_next_one_succeeds(pod: Ag
         assert s.files() == set()
         s.registry.faults.altered.clear()
         await s.decrypt(attempt=2)
-        assert s.files() == {"c.2.partial"}
+        assert s.files() == {"image.2.partial"}
 
 
 @in_network
-async def test_an_attempt_that_was_given_up_does_not_take_its_successors_place(pod: AgentPod, network: Network) -> None:
-    """Its thread cannot be stopped, and may come to its end after the next attempt did."""
+async def test_an_image_whose_container_gave_up_is_gone_on_with_and_the_next_one_finds_it(
+    pod: AgentPod, network: Network
+) -> None:
     with stage(pod) as s:
-        gate, s.kbs.waits = threading.Event(), threading.Event()
-        s.kbs.gate = gate
-        first = asyncio.create_task(s.decrypt(attempt=1))
-        assert await asyncio.to_thread(s.kbs.waits.wait, 20)
+        s.registry.faults.held[s.layer] = threading.Event()
+        first = asyncio.create_task(s.decrypt("first"))
+        await asyncio.to_thread(eventually, lambda: s.files() == {"image.1.partial"})
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(first, 1)
-        await s.decrypt(attempt=2)
-        second = pod.works.get("c")
-        assert second is not None
-        gate.set()
-        await asyncio.get_running_loop().shutdown_default_executor()
-        await asyncio.sleep(0.05)
-        assert pod.works.get("c") is second
-        assert s.files() == {"c.2.partial"}
-        assert bytes(second.writer._key.material) != bytes(32)
-        assert second.writer.finish().files == 3
+            await asyncio.wait_for(first, 5)
+        assert pod.works.get("first") is None
+        second = asyncio.create_task(s.decrypt("second"))
+        s.registry.faults.held[s.layer].set()
+        assert (await second).bytes == 0
+        assert s.files() == {"image.1.partial"}
 
 
 @in_network
-async def test_an_attempt_that_is_given_up_at_its_very_end_is_wiped(pod: AgentPod, network: Network) -> None:
+async def test_containers_that_ask_at_once_have_the_image_read_once(pod: AgentPod, network: Network) -> None:
     with stage(pod) as s:
-        for turns in range(20):
-            attempt = asyncio.create_task(s.decrypt(f"c{turns}"))
-            await asyncio.sleep(turns / 200)
-            attempt.cancel()
-            await asyncio.wait([attempt])
-        await asyncio.get_running_loop().shutdown_default_executor()
-        await asyncio.sleep(0.05)
-        assert s.files() == {f"c{n}.1.partial" for n in range(20) if pod.works.get(f"c{n}") is not None}
+        facts = await asyncio.gather(*(s.decrypt(name) for name in ("a", "b", "c")))
+        assert sorted(fact.bytes for fact in facts)[:2] == [0, 0]
+        assert sum(fact.bytes for fact in facts) == sum(layer["size"] for layer in s.image.document["layers"])
+        assert len({fact.manifest_digest for fact in facts}) == 1
+        assert s.files() == {"image.1.partial"}
+        works = [pod.works.get(name) for name in ("a", "b", "c")]
+        assert len({id(work.image) for work in works if work}) == 1
 
 
 @in_network
-async def test_what_is_of_containers_that_live_no_more_is_wiped(pod: AgentPod, network: Network) -> None:
-    """A container that fails between its image and its boot is not told to its agent."""
+async def test_a_pod_that_has_the_image_asks_the_owner_again(pod: AgentPod, network: Network) -> None:
     with stage(pod) as s:
-        await s.decrypt("old")
-        old = pod.works.get("old")
-        launch = s.launch("c", "new")
-        failed = s.launch("old", state=State.FAILED)
-        both = replace(launch, containers={**launch.containers, **failed.containers})
-        await s.step(command("decrypt_image", "new"), both)
-        assert pod.works.get("old") is None
-        assert old is not None
-        with pytest.raises(ValueError, match="wiped"):
-            bytes(old.writer._key.material)
-        assert s.files() == {"new.1.partial"}
+        await s.decrypt("before")
+        with pod.admin() as owner:
+            owner.delete_resource(ResourceUri.parse(KID))
+        with pytest.raises(Permanent) as raised:
+            await s.decrypt("after")
+        assert raised.value.code is Code.KEY_UNKNOWN
+
+
+@in_network
+async def test_an_image_that_could_not_be_finished_is_read_again(pod: AgentPod, network: Network) -> None:
+    with stage(pod) as s:
+        await s.decrypt("before")
+        work = pod.works.get("before")
+        assert work is not None
+        work.image.wipe()
+        assert (await s.decrypt("after")).bytes > 0
+        assert s.files() == {"image.2.partial"}
+
+
+@in_network
+async def test_what_is_prefetched_is_there_when_a_container_wants_it(pod: AgentPod, network: Network) -> None:
+    with stage(pod) as s:
+        source = ImageSource(s.kbs, Registry(plain_http_loopback=True), POLICY)
+        await prefetch([f"{s.repository}:absent", "no reference:", s.reference], source, s.images)
+        assert s.files() == {"image.1.partial"}
+        assert (await s.decrypt()).bytes == 0
 
 
 @in_network
 async def test_a_broker_that_is_away_is_worth_another_attempt(pod: AgentPod, network: Network) -> None:
     with stage(pod) as s:
-        s.kbs = GatedKbs("https://127.0.0.1:1", pod.broker.ca_pem, pod.tee, None, None)
+        s.kbs = CountingKbs("https://127.0.0.1:1", pod.broker.ca_pem, pod.tee, None, None)
         with pytest.raises(Temporary):
             await s.decrypt()
         assert s.files() == set()
@@ -280,7 +291,9 @@ async def test_a_resumed_container_is_judged_by_what_the_owner_says_now(pod: Age
         pod.put(POLICY_URI, launch_policy(measurement=STRANGER))
         launch = s.launch("c")
         resumed = replace(launch.containers["c"], progress=Progress(attempt=2, first=2))
-        await s.step(command("decrypt_image", "c", 2), replace(launch, containers={"c": resumed}))
-        assert s.kbs.attestations == asked + 1
+        for _ in range(2):
+            fact = await s.step(command("decrypt_image", "c", 2), replace(launch, containers={"c": resumed}))
+        assert s.kbs.attestations == asked + 2
         assert await s.policies.get() != before
-        assert s.files() == {"c.2.partial"}
+        assert s.files() == {"image.1.partial", "image.2.partial"}, "what failed is not used, what is new is kept"
+        assert fact.bytes == 0

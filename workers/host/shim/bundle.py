@@ -20,7 +20,11 @@ INIT_DATA_ANNOTATION: Final = "enclave-cc/init-data-sha256"
 """A pod's annotation; containerd passes it on where the runtime's `pod_annotations` admit it."""
 HOLD_ANNOTATION: Final = "enclave-cc/hold-failed-seconds"
 """Another: how long what fails of this pod is kept for an operator to resume it; without it, as the node says."""
+PREFETCH_ANNOTATION: Final = "enclave-cc/prefetch"
+"""Another: references of the pod's images, with commas between, to be decrypted before containers ask for them."""
 
+_MAX_PREFETCHED: Final = 16
+_MAX_REFERENCE: Final = 512
 _MAX_CONFIG_BYTES: Final = 8 << 20
 
 
@@ -43,6 +47,7 @@ class Bundle:
     process_sha256: str
     init_data_sha256: str
     hold_seconds: int | None = None
+    prefetch: tuple[str, ...] = ()
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -69,6 +74,7 @@ def read_bundle(path: Path) -> Bundle:
         process_sha256=hashlib.sha256(process).hexdigest(),
         init_data_sha256=annotations.get(INIT_DATA_ANNOTATION, ""),
         hold_seconds=_hold(annotations.get(HOLD_ANNOTATION, "")),
+        prefetch=_references(annotations.get(PREFETCH_ANNOTATION, "")),
     )
 
 
@@ -95,6 +101,20 @@ def _hold(text: str) -> int | None:
         expected=f"whole seconds up to {MAX_HOLD_SECONDS}",
         got=repr(text[:100]),
         advice="correct the annotation in the pod's specification",
+    )
+
+
+def _references(text: str) -> tuple[str, ...]:
+    """The annotation's references, each once. Raises Permanent(INPUT) for more than a pod has use for."""
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if len(found) <= _MAX_PREFETCHED and all(len(reference) <= _MAX_REFERENCE for reference in found):
+        return found
+    raise Permanent(
+        Code.INPUT,
+        f"the pod's annotation {PREFETCH_ANNOTATION} is too long",
+        expected=f"at most {_MAX_PREFETCHED} references of at most {_MAX_REFERENCE} characters",
+        got=f"{len(found)}, the longest of {max(map(len, found))}",
+        advice="name the images that are large; the others are decrypted when their containers start",
     )
 
 

@@ -85,6 +85,7 @@ class BusPod:
             init_data_sha256=request.init_data_sha256,
             hold_seconds=node.hold_failed_seconds if request.hold_seconds is None else request.hold_seconds,
             operators=node.operators,
+            prefetch=request.prefetch,
         )
         await self._append(body, "", lambda launch: launch.requested is None)
         return await self._until(_sandbox_pid)

@@ -25,7 +25,7 @@ class SandboxRequest:
     """A pod that containerd asks for. `bundle` is the directory with config.json; the names are Kubernetes'.
 
     `init_data_sha256` (hex) is the digest of the init-data that the pod wants its agent bound to; empty: the node's.
-    `hold_seconds` is how long what fails is to be held; None: as long as the node says.
+    `hold_seconds` is how long what fails is to be held; None: as long as the node says. `prefetch` refers to images.
     """
 
     bundle: str
@@ -34,6 +34,7 @@ class SandboxRequest:
     uid: str
     init_data_sha256: str
     hold_seconds: int | None = None
+    prefetch: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -274,6 +274,7 @@ class TaskService:
                 bundle.pod_uid,
                 bundle.init_data_sha256,
                 bundle.hold_seconds,
+                bundle.prefetch,
             )
             task.pid = await self._pod.request_sandbox(request)
         else:
