@@ -69,7 +69,7 @@ class Watch:
             self._ready.set()
 
     async def _follow(self) -> None:
-        name = f"watch-{self._name}"
+        name = f"watch-{self._name}".replace(".", "-")
         config = api.ConsumerConfig(
             name=name,
             filter_subject=subjects.HISTORIES,

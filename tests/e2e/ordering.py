@@ -1,0 +1,110 @@
+"""What an operator does on a stack: launches that fail and are held, and the orders as they are typed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.local.cri import ContainerSpec, Pod
+from orchestrator.events import Foreign, PodRequested, Recorded
+from orchestrator.launch import Launch, awaited
+from orchestrator.lifecycle import HOLD
+from tests.e2e.cluster import Cluster, Launched
+from tests.waiting import eventually
+from workers.host.shim.bundle import HOLD_ANNOTATION
+
+PROGRAM = Path(sys.executable).with_name("enclave-cc")
+WHY = ("--reason", "the owner has mended it", "--by", "alice")
+HELD_FOR = "100"
+"""Seconds; less than a kubelet waits for an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What a command printed and ended with."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+
+def typed(cluster: Cluster, *words: str, config: Path | None = None) -> Typed:
+    """`enclave-cc` with these words, on the cluster's stack; by its name, unless settings are given."""
+    where = ("--config", str(config)) if config else ("--name", cluster.layout.name)
+    shown = subprocess.run([PROGRAM, *words, *where], capture_output=True, text=True, timeout=90, check=False)
+    return Typed(shown.returncode, shown.stdout, shown.stderr)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A pod that is being launched, held or not; `launched` is containerd's answer, when it comes."""
+
+    id: str
+    launched: Future[Launched]
+
+
+class Launcher:
+    """Asks for pods as a kubelet does, several at once: of a launch that is held, containerd's call waits."""
+
+    def __init__(self, cluster: Cluster, reference: str, pool: ThreadPoolExecutor) -> None:
+        self._cluster = cluster
+        self._reference = reference
+        self._pool = pool
+
+    def launch(self, name: str, *, command: tuple[str, ...] = (), hold: str = HELD_FOR) -> Held:
+        """Ask for a pod and its container; returns as soon as the pod is in a history."""
+        answer = self._pool.submit(self._launch, name, command, hold)
+        return Held(eventually(lambda: pod_named(self._cluster, name)), answer)
+
+    def _launch(self, name: str, command: tuple[str, ...], hold: str) -> Launched:
+        kubelet = self._cluster.kubelet
+        pod: Pod = kubelet.run_pod(name, annotations={HOLD_ANNOTATION: hold})
+        container = kubelet.create_container(pod, ContainerSpec("app", self._reference, command))
+        kubelet.start_container(container)
+        return Launched(pod, (container,))
+
+
+@contextmanager
+def launching(cluster: Cluster, reference: str) -> Iterator[Launcher]:
+    """Afterwards every pod is removed, and every call has been answered."""
+    with ThreadPoolExecutor(8) as pool:
+        try:
+            yield Launcher(cluster, reference, pool)
+        finally:
+            cluster.kubelet.remove_everything()
+
+
+def pod_named(cluster: Cluster, name: str) -> str | None:
+    """The newest pod of that name."""
+    found = None
+    for pod, history in cluster.histories().items():
+        asked = [m.fact.body for m in history if isinstance(m, Recorded) and isinstance(m.fact.body, PodRequested)]
+        found = pod if asked and asked[0].name == name else found
+    return found
+
+
+def until_held(cluster: Cluster, pod: str) -> Launch:
+    """The launch, once something of it has failed and is held."""
+
+    def look() -> Launch | None:
+        launch = cluster.launch_of(pod)
+        return launch if any(step.transition is HOLD for step in awaited(launch)) else None
+
+    return eventually(look)
+
+
+def facts(history: list[Recorded | Foreign], kind: type) -> list[Recorded]:
+    """Those of a kind."""
+    return [m for m in history if isinstance(m, Recorded) and isinstance(m.fact.body, kind)]
