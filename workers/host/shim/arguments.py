@@ -6,14 +6,17 @@ dataclass and no `typing`, for the same reason.
 
 from __future__ import annotations
 
-_SWITCHES = frozenset({"debug", "v"})
+_SWITCHES = frozenset({"debug", "info", "v"})
 _VALUES = frozenset({"namespace", "id", "address", "bundle", "publish-binary", "socket"})
 
 
 class Arguments:
-    """`action` is empty, "start" or "delete"; `address` is containerd's gRPC socket; `bundle` is set by delete only."""
+    """`action` is empty, "start" or "delete"; `address` is containerd's gRPC socket; `bundle` is set by delete only.
 
-    __slots__ = ("action", "address", "bundle", "id", "namespace", "version")
+    `version` and `info` are questions that need nothing else.
+    """
+
+    __slots__ = ("action", "address", "bundle", "id", "info", "namespace", "version")
 
     def __init__(self, action: str, flags: dict[str, str]) -> None:
         """`flags` without their dashes."""
@@ -23,6 +26,7 @@ class Arguments:
         self.address = flags.get("address", "")
         self.bundle = flags.get("bundle", "")
         self.version = flags.get("v") == "true"
+        self.info = flags.get("info") == "true"
 
 
 def parse(words: list[str]) -> Arguments:

@@ -24,6 +24,10 @@ def main(make_pod: Callable[[str], Pod] | None = None) -> None:
         arguments = parse(sys.argv[1:])
         if arguments.version:
             sys.stdout.write(f"containerd-shim-enclave-cc-v2 {VERSION}\n")
+        elif arguments.info:
+            from workers.host.shim.info import info  # noqa: PLC0415 - each action imports its own
+
+            sys.stdout.buffer.write(info(VERSION))
         elif not arguments.namespace or not arguments.id:
             raise ValueError("-namespace and -id are needed")  # noqa: TRY301 - told like every other mistake
         elif arguments.action == "start":
