@@ -125,6 +125,8 @@ def _diagnosis(diagnosis: Diagnosis, action: str, causes: Sequence[Cause]) -> It
     yield f"next      {action}"
     if diagnosis.advice and diagnosis.advice == action:
         yield f"          in general: {REMEDIES[diagnosis.code].action}"
+    elif diagnosis.advice:
+        yield f"          the check asks: {diagnosis.advice}"
     for number, cause in enumerate(causes, 1):
         evident = ", as this launch shows" if cause.evident else ""
         yield f"cause {number:<3} {cause.what}{evident}; to tell: {cause.tell}"

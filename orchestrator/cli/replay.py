@@ -132,7 +132,8 @@ def _print(replayed: list[Replayed], *, everything: bool) -> None:
             click.echo(drawing.printable(f"    then   {at.then}"))
             click.echo(drawing.printable(f"    today  {at.today}"))
         for judged in one.judged:
-            click.echo(drawing.printable(f"  {judged.about} {judged.subject}: {judged.outcome}"))
+            whose = f" (container {judged.container[: drawing.SHORT]})" if judged.container else ""
+            click.echo(drawing.printable(f"  {judged.about} {judged.subject}: {judged.outcome}{whose}"))
             click.echo(drawing.printable(f"    then   {judged.then}"))
             click.echo(drawing.printable(f"    now    {judged.now}"))
     if everything:

@@ -85,10 +85,11 @@ def _in_what(failure: Failure) -> str:
 def _at_rest(launch: Launch) -> str:
     """Why nothing of ours is awaited: it is the turn of containerd, or of the workload."""
     exits = [(c, c.progress.exit) for c in launch.containers.values() if c.progress.exit]
+    ended = ", ".join(f"{_name(container)} ended with status {exit_.code}" for container, exit_ in exits)
     if launch.state is State.APP_BOOTED:
-        return "every container runs"
-    if exits:
-        return ", ".join(f"{_name(container)} ended with status {exit_.code}" for container, exit_ in exits)
+        return f"{ended}; every other container runs" if ended else "every container runs"
+    if ended:
+        return ended
     return "waits for containerd to start a container" if launch.containers else "waits for containerd to ask for one"
 
 
@@ -107,7 +108,9 @@ def _explained(launch: Launch, container: str, failure: Failure) -> Explained:
     row = BY_NAME.get(failure.transition)
     causes = likely_causes(launch, failure)
     # The enforcing code has seen the case; what is said of its code in general stands in for advice that it lacks.
-    advice = failure.diagnosis.advice or REMEDIES[failure.diagnosis.code].action
+    advice = failure.diagnosis.advice
+    if not advice or advice.endswith("?"):  # what it asks leads to a cause; it is no action
+        advice = REMEDIES[failure.diagnosis.code].action
     return Explained(container, failure, row.attempts if row else 1, advice, causes)
 
 

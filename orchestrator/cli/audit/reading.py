@@ -29,6 +29,9 @@ from orchestrator.cli.subcommand import Subcommand, answers_json, print_json
 LOOK: Final = 0.5
 """Seconds between two looks of `tail --follow` at the checkpoint."""
 
+LONGEST: Final = 400
+"""Characters of one member that `show` prints: a quote has thousands."""
+
 INTERRUPTED: Final = 130
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FIELDS: Final = ("launch", "actor", "zone", "code", "kind", "container")
@@ -89,10 +92,13 @@ def tail(lines: int, *, follow: bool, as_json: bool, after: int | None, **asked:
 def search(limit: int | None, *, as_json: bool, after: int | None, **asked: Any) -> None:
     """Every entry that the filters ask for, the oldest first."""
     opened, wanted = _open(asked)
+    found = None
     for count, found in enumerate(_among(opened, wanted, after or 0), 1):
         tell(found, as_json=as_json)
         if count == limit:
             return
+    if found is None and not as_json:
+        click.echo(f"no entry is like this among the {opened.size:,} that the checkpoint covers", err=True)
 
 
 @click.command(cls=Subcommand)
@@ -113,8 +119,12 @@ def show(index: int, *, as_json: bool, **asked: Any) -> None:
     rows = document(found)
     told = rows.pop("statement")
     for name, value in {**rows, **told}.items():
-        click.echo(drawing.printable(f"{name:16} {value}"))
+        click.echo(drawing.printable(f"{name:16} {_short(str(value))}"))
     click.echo(f"in the log       at size {tree.size}, by {len(proof)} hashes")
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= LONGEST else f"{value[:64]}… ({len(value):,} characters; --json has them all)"
 
 
 @click.command(cls=Subcommand)

@@ -71,6 +71,7 @@ def test_describe_names_the_planted_cause_and_the_next_action(
     assert case.cause in page["cause 1"]
     assert ("as this launch shows" in page["cause 1"]) is case.evident
     assert len(page["next"]) > len("report it")
+    assert not page["next"].endswith("?"), "an action, not a question"
     if case.told is not None:
         assert page["failed"].startswith(f"{case.transition} of ")
         assert page["check"] == case.told.message

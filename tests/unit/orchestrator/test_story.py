@@ -243,6 +243,14 @@ def test_a_launch_that_was_ended_before_it_was_done_says_so_though_nothing_faile
     assert story(history).facts[told.failure.index - 1].kind == "stop-requested"
 
 
+def test_of_a_pod_that_runs_a_container_that_ended_is_told() -> None:
+    history = History()
+    history.up_to_booted()
+    history.up_to_booted(SIDECAR)
+    history.exited(SIDECAR, 3)
+    assert story(history).verdict == "app-booted: redis ended with status 3; every other container runs"
+
+
 def test_a_container_that_was_stopped_before_it_ran_is_told_beside_a_pod_that_goes_on() -> None:
     history = History()
     history.up_to_sealed()
