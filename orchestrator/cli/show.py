@@ -1,6 +1,6 @@
 """`enclave-cc show LAUNCH`: what became of one launch, what each step took, why it failed.
 
-Zone: host. May import: `click`, `rich`, `orchestrator.{bus,cli,faults,fold,story}`, the standard library.
+Zone: host. May import: `click`, `rich`, `orchestrator.{cli,fold,replay,story}`, the standard library.
 """
 
 from __future__ import annotations
@@ -13,31 +13,29 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.bus import Bus, Histories
 from orchestrator.cli import documents, drawing
-from orchestrator.cli.finding import find
-from orchestrator.cli.subcommand import Subcommand, answers_json, ask, print_json, reads_the_bus, takes_a_launch
+from orchestrator.cli.sources import source
+from orchestrator.cli.subcommand import Subcommand, answers_json, print_json, reads_the_bus, takes_a_launch
 from orchestrator.fold import fold
+from orchestrator.replay.at import Moment, until
 from orchestrator.story import Explained, LaunchStory, Outcome, Step, describe
 
 
 @click.command(cls=Subcommand)
 @takes_a_launch()
+@click.option(
+    "--at", metavar="N|TIME", help="As it was after fact N, at a time, or so long after its first fact (+2s)."
+)
 @answers_json
 @reads_the_bus
-def show(launch: str, config: Path | None, stack: str | None, *, as_json: bool) -> None:
+def show(launch: str, config: Path | None, stack: str | None, *, at: str | None, as_json: bool) -> None:
     """Show one launch: its states and what each took, its containers, evidence, verdicts, and why it failed.
 
-    LAUNCH is the beginning of a pod's id, or namespace/name (the newest of that name).
+    LAUNCH is the beginning of a pod's id, namespace/name (the newest of that name), an exported file, or imported:ID.
     """
-
-    async def question(bus: Bus) -> LaunchStory:
-        histories = Histories(bus)
-        pod = await find(histories, launch)
-        messages = await histories.read(pod)
-        return describe(fold(pod, messages), messages)
-
-    told = ask(config, stack, question)
+    found = source(launch, config, stack)
+    messages = until(found.messages, Moment.parse(at)) if at else found.messages
+    told = describe(fold(found.pod, messages), messages)
     if as_json:
         print_json({"launch": documents.story(told)})
     else:

@@ -54,6 +54,20 @@ async def test_describe_goes_back_to_a_moment(terminal: Terminal) -> None:
     assert (await terminal.run("describe", REFUSED[:6], "--at", "99")).code == 2
 
 
+async def test_show_goes_back_to_a_moment_and_reads_exported_files(terminal: Terminal, tmp_path: Path) -> None:
+    then = (await terminal.run("show", REFUSED[:6], "--at", "4", "--json")).document["launch"]
+    assert (then["state"], then["reached"], then["failures"], then["containers"]) == ("attested", "attested", [], [])
+    first = await terminal.run("show", REFUSED[:6], "--at", "+10ms")
+    assert first.out.count("not reached") + first.out.count("awaited") >= 2
+    assert "E-RUNTIME-001" not in first.out
+    for wrong in ("99", "0", "yesterday"):
+        assert (await terminal.run("show", REFUSED[:6], "--at", wrong)).code == 2
+    file = tmp_path / "failed.jsonl"
+    assert (await terminal.run("export", REFUSED, "-o", str(file))).code == 0
+    shown = await terminal.run("show", str(file), ENCLAVE_CC_CONFIG="/nonexistent")
+    assert "E-RUNTIME-001" in shown.out
+
+
 async def test_describe_of_a_forged_and_of_a_broken_history(terminal: Terminal) -> None:
     assert "E-FACT-001" in (await terminal.run("describe", FORGED)).out
     shown = await terminal.run("describe", BROKEN)
