@@ -23,9 +23,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from click.testing import CliRunner
 
+from deploy.cli import enclave_cc
 from deploy.local import images, node, residue
 from orchestrator.bus import connect, subjects
 from orchestrator.faults import Fault
@@ -134,6 +137,7 @@ def places(cluster: Cluster, canaries: Canaries) -> list[Searched]:
         search.processes("environments", "environ", readable),
         search.memory("the memory of the host's processes", hosts),
         asyncio.run(messages(cluster, search)),
+        exports(cluster, search),
     ]
 
 
@@ -142,6 +146,16 @@ async def messages(cluster: Cluster, search: Search) -> Searched:
         names = json.loads(await bus.request("$JS.API.STREAM.NAMES", b"", 5))["streams"]
         assert {subjects.EVENTS, subjects.COMMANDS, subjects.DEAD_LETTERS} <= set(names)
         return await search.messages("the bus's messages", bus, names)
+
+
+def exports(cluster: Cluster, search: Search) -> Searched:
+    """What `enclave-cc export` gives away of every launch: a file that is meant to leave the machine."""
+    with TemporaryDirectory() as folder:
+        for pod in cluster.histories():
+            words = ["export", pod, "-o", f"{folder}/{pod}", "--config", str(cluster.layout.client_config)]
+            written = CliRunner().invoke(enclave_cc, words)
+            assert written.exit_code == 0, written.output
+        return search.folders("the exported launches", [Path(folder)])
 
 
 def namespaces_of(pids: Iterable[int]) -> set[int]:
