@@ -119,6 +119,7 @@ async def test_a_launch_that_was_stopped_before_it_was_done_says_so_and_what_to_
     assert "Gone: it was stopped (removed by containerd)" in text
     assert "E-STOP-001 the launch was stopped before it was done" in text
     assert "Find who asked for the stop" in text
+    assert "stop : removed by containerd by host-worker/node-a , the host’s word, message 8" in text
 
 
 async def test_a_forged_fact_is_named_as_that(browser: Browser) -> None:
