@@ -88,13 +88,6 @@ def test_consistency_proofs_are_the_same_hashes_and_verified_by_the_other(
         assert told.error == ""
 
 
-def test_an_empty_log_is_continued_by_any_of_ours_and_go_says_nothing_of_it(go: GoPeer, logs: dict[int, Path]) -> None:
-    root = Checkpoint.parse(LogReader(Folder(logs[257])).checkpoint().text).root
-    check_consistency(0, merkle.EMPTY_ROOT, 257, root, ())
-    told = go.ask("check-consistency", old=0, old_root=merkle.EMPTY_ROOT, size=257, root=root, path=[])
-    assert "invalid inputs" in told.error, "tlog.CheckTree begins at 1, as RFC 6962 does"
-
-
 @pytest.mark.parametrize("size", SIZES)
 def test_we_read_a_log_that_go_wrote(go: GoPeer, tmp_path: Path, size: int) -> None:
     entries = [entry(index) for index in range(size)]
