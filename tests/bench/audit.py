@@ -8,7 +8,8 @@ In this order, in one run on one machine:
    same files.
 3. Writing from the bus: the same by the writer itself, following a real nats-server.
 4. Verification with every fact read, chain and signatures, of a smaller log: what Go's package cannot do.
-5. One launch's bundle: its size, the time to make and to verify it, without the start of the program.
+5. One launch's bundle out of the large log: its size, the time to find the launch and prove it, and to verify that,
+   without the start of the program.
 
 Wall time and processor time: on a machine that does other things too, the second is the one to compare. Writes
 tests/bench/results/audit.json. Ends with status 1 if a goal was missed.
@@ -36,7 +37,7 @@ from orchestrator.audit.entry import Entry, Message
 from orchestrator.audit.log import Log
 from orchestrator.audit.policy import Policy
 from orchestrator.audit.reader import LogReader
-from orchestrator.audit.search import of_launch
+from orchestrator.audit.search import find_pod, of_launch
 from orchestrator.audit.storage import Folder
 from orchestrator.audit.verifier import Auditor, fsck, verify_log
 from orchestrator.audit.writer import Writer
@@ -50,6 +51,9 @@ from tests.simulators.history import History
 RESULT = Path(__file__).parent / "results/audit.json"
 LAUNCHES = 200
 """Different launches whose facts are logged again and again."""
+
+ONE = "0123456789abcdef" * 4
+"""The launch that is proved."""
 
 FROM_BUS = 100_000
 IN_FULL = 22_000
@@ -98,12 +102,21 @@ def facts() -> list[tuple[str, bytes]]:
     return made
 
 
+def with_one_between(stored: list[tuple[str, bytes]], size: int) -> Iterator[tuple[str, bytes]]:
+    """`stored` again and again, and in the middle, once, the facts of the launch `ONE`."""
+    again, history = itertools.cycle(stored), History(ONE)
+    history.up_to_booted()
+    yield from itertools.islice(again, size // 2)
+    yield from ((subjects.history(ONE), raw) for raw in history.raw)
+    yield from again
+
+
 def write(folder: Path, stored: list[tuple[str, bytes]], size: int) -> tuple[Took, int]:
     """Write the log; the checkpoints that were published meanwhile."""
     log, checkpoints = Log.open_(Folder(folder), LOG_KEY), 0
     with timed() as took:
         signed = time.perf_counter()
-        for sequence, (subject, raw) in enumerate(itertools.islice(itertools.cycle(stored), size), 1):
+        for sequence, (subject, raw) in enumerate(itertools.islice(with_one_between(stored, size), size), 1):
             log.append(Entry.of(Message(sequence, subject, raw)).encode())
             if not sequence & 0xFF and time.perf_counter() - signed >= 1:
                 log.publish(log.sign(int(time.time())))
@@ -172,17 +185,17 @@ def verify_in_full(folder: Path) -> Took:
 
 
 def bundle(folder: Path) -> dict[str, float]:
-    """One launch of that log: bytes, milliseconds."""
-    reader, believed = LogReader(Folder(folder)), policy()
+    """`ONE`, asked for by the beginning of its id: bytes, milliseconds."""
+    reader, believed = LogReader(Folder(folder)), policy(0)
     accepted = believed.accept(reader.checkpoint())
-    pod = f"{LAUNCHES // 2:064x}"
+    size = accepted.checkpoint.size
     with timed() as made:
-        found = of_launch(reader, accepted.checkpoint.size, pod)
-        raw = prove(pod, found, reader, accepted, policy_text().encode()).encode()
+        pod = find_pod(reader, size, ONE[:12])
+        raw = prove(pod, of_launch(reader, size, pod), reader, accepted, policy_text(0).encode()).encode()
     verify_bundle(raw, believed).require()
     verified = min(_once(lambda: verify_bundle(raw, believed).require()) for _ in range(20))
     return {
-        "entries_in_log": accepted.checkpoint.size,
+        "entries_in_log": size,
         "bytes": len(raw),
         "made_ms": made.wall * 1e3,
         "verified_ms": verified * 1e3,
@@ -214,7 +227,7 @@ def main() -> int:
         ours, theirs = verify(folder / "log"), verify_with_go(folder / "log", go)
         from_bus = asyncio.run(write_from_bus(folder, stored, FROM_BUS))
         in_full = verify_in_full(folder / "in-full")
-        proof = bundle(folder / "in-full")
+        proof = bundle(folder / "log")
     per_second, ratio = wanted.n / written.wall, ours.wall / theirs.wall
     goals = [
         Goal(
@@ -233,7 +246,8 @@ def main() -> int:
         Goal(
             "a launch's bundle verified",
             f"< {GOAL_BUNDLE_MS:g} ms",
-            f"{proof['verified_ms']:.1f} ms, {proof['bytes']:.0f} bytes, made in {proof['made_ms']:.0f} ms",
+            f"{proof['verified_ms']:.1f} ms, {proof['bytes']:.0f} bytes; found among {wanted.n:,} entries and "
+            f"proved in {proof['made_ms']:.0f} ms",
             proof["verified_ms"] < GOAL_BUNDLE_MS,
         ),
     ]
