@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
@@ -107,6 +107,28 @@ def of_launch(reader: LogReader, size: int, pod: str) -> Iterator[Found]:
         entry = Entry.decode(leaf)
         if entry.subject.endswith(on_subject):
             yield Found(index, leaf, entry)
+
+
+def of_messages(reader: LogReader, size: int, pod: str, sequences: Sequence[int]) -> list[Found]:
+    """The entries of these messages of the pod, as far as the log holds them.
+
+    In a log without a gap each stands at its sequence, and nothing else is read; else all entries are looked through.
+    Raises Permanent(AUDIT_TILE, AUDIT_ENTRY).
+    """
+    last = found_at(reader, size, size - 1).entry.sequence if size else 0
+    held = [sequence for sequence in sequences if sequence <= last]
+    found = [found_at(reader, size, sequence - 1) for sequence in held if sequence <= size]
+    on_subject = f".{pod}"
+    if [one.entry.sequence for one in found if one.entry.subject.endswith(on_subject)] == held:
+        return found
+    wanted = set(sequences)
+    return [one for one in of_launch(reader, size, pod) if one.entry.sequence in wanted]
+
+
+def found_at(reader: LogReader, size: int, index: int) -> Found:
+    """One entry. Raises Permanent(NOT_FOUND, AUDIT_TILE, AUDIT_ENTRY)."""
+    leaf = reader.entry(index, size)
+    return Found(index, leaf, Entry.decode(leaf))
 
 
 def find_pod(reader: LogReader, size: int, asked: str) -> str:

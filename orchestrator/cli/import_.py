@@ -39,10 +39,13 @@ def import_(file: Path, *, policy: Path | None, check_only: bool) -> None:
     for line in checked(exported):
         click.echo(drawing.printable(line))
     if policy is not None:
-        for accepted in check_proofs(exported, Policy.parse(policy.read_bytes())):
+        for accepted, count in check_proofs(exported, Policy.parse(policy.read_bytes())):
             tree = accepted.checkpoint
             witnesses = ", ".join(f"{name} at {rfc3339(at * 10**9)}" for name, at in accepted.witnesses.items())
-            click.echo(f"proved: its facts are in {tree.origin} at size {tree.size}; witnesses: {witnesses or 'none'}")
+            of_all = f"{count} of its {len(exported.items)} messages"
+            click.echo(f"proved: {of_all} are in {tree.origin} at size {tree.size}; witnesses: {witnesses or 'none'}")
+    elif any(item.proof for item in exported.items):
+        click.echo("not checked: the audit log's proofs; name with --policy whom you believe")
     if not check_only:
         click.echo(f"kept as {IMPORTED}{_keep(file, exported)[:12]}")
 

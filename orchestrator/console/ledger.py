@@ -92,7 +92,7 @@ class Opened:
 
     def last_sequence(self) -> int:
         """The message of the stream that the newest entry holds; 0 for an empty log."""
-        return self._found(self.size - 1).entry.sequence if self.size else 0
+        return search.found_at(self.reader, self.size, self.size - 1).entry.sequence if self.size else 0
 
     def newest(self, asked: Mapping[str, str], before: int | None = None) -> Listed:
         """Entries below `before` whose members are as asked, at most `PAGE`; a pod may be asked for by its beginning.
@@ -117,7 +117,7 @@ class Opened:
 
     def entry(self, index: int) -> Proven:
         """One entry, proved. Raises Permanent: NOT_FOUND, AUDIT_TILE, AUDIT_ENTRY, AUDIT_INCLUSION."""
-        found = self._found(index)
+        found = search.found_at(self.reader, self.size, index)
         proof = LogProof(index, self.reader.prove_inclusion(index, self.size), self.reader.checkpoint())
         proof.lead(found.leaf, self.accepted)
         found.entry.check(self.reader.evidence(found.entry))
@@ -129,23 +129,8 @@ class Opened:
         `sequences` are the stream sequences of the pod's messages.
         Raises Permanent: NOT_FOUND, AUDIT_TILE, AUDIT_ENTRY.
         """
-        found = self._at(pod, [sequence for sequence in sequences if sequence <= self.last_sequence()])
-        if found is None:
-            found = list(search.of_launch(self.reader, self.size, pod))
+        found = search.of_messages(self.reader, self.size, pod, sequences)
         return bundle.prove(pod, found, self.reader, self.accepted, self.policy).encode()
-
-    def _at(self, pod: str, sequences: Sequence[int]) -> list[Found] | None:
-        """The entries of these messages, where each stands at its sequence as in a log without a gap; else None."""
-        found = [self._found(sequence - 1) for sequence in sequences if sequence <= self.size]
-        whole = len(found) == len(sequences) and all(
-            one.entry.sequence == sequence and one.entry.subject.endswith(f".{pod}")
-            for one, sequence in zip(found, sequences, strict=True)
-        )
-        return found if whole else None
-
-    def _found(self, index: int) -> Found:
-        leaf = self.reader.entry(index, self.size)
-        return Found(index, leaf, Entry.decode(leaf))
 
 
 def _is(entry: Entry, name: str, value: str) -> bool:

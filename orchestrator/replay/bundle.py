@@ -26,7 +26,7 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import pairwise
@@ -104,21 +104,33 @@ class Exported:
 
 
 def export(
-    pod: str, subject: str, title: str, stored: Iterable[tuple[int, bytes]], at: str, proofs: Bundle | None = None
+    pod: str,
+    subject: str,
+    title: str,
+    stored: Iterable[tuple[int, bytes]],
+    at: str,
+    proofs: Mapping[int, str] | None = None,
 ) -> Exported:
-    """The file of a history as stored: (sequence, bytes) of each message on `subject`. `at` is now, RFC 3339."""
+    """The file of a history as stored: (sequence, bytes) of each message on `subject`. `at` is now, RFC 3339.
+
+    `proofs` are the audit log's, by the messages' sequences.
+    """
     raws = list(stored)
     messages = [events.read(sequence, raw) for sequence, raw in raws]
     decided = {decision.sequence: decision for decision in decisions(pod, messages)}
-    proved = {Entry.decode(one.leaf).sequence: one.proof.encode().decode() for one in proofs.entries} if proofs else {}
     items = []
     for (sequence, raw), message in zip(raws, messages, strict=True):
         index, kind = name_of(message)
         previous, digest = (message.previous, message.digest) if isinstance(message, Recorded) else (b"", b"")
         leaf = leaf_of(subject, sequence, raw)
-        proof = proved.get(sequence, "")
+        proof = proofs.get(sequence, "") if proofs else ""
         items.append(Item(sequence, index, kind, leaf, raw, previous, digest, decided.get(sequence), proof))
     return Exported(pod, subject, title, at, _versions(), tuple(items))
+
+
+def proofs_of(proved: Bundle) -> dict[int, str]:
+    """The proofs in a bundle of the audit log, as `export` takes them."""
+    return {Entry.decode(one.leaf).sequence: one.proof.encode().decode() for one in proved.entries}
 
 
 def leaf_of(subject: str, sequence: int, raw: bytes) -> bytes:

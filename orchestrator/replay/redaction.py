@@ -17,6 +17,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Final
 
+from orchestrator.audit.checkpoint import Checkpoint
 from orchestrator.audit.merkle import check_inclusion
 from orchestrator.audit.policy import Accepted, Policy
 from orchestrator.audit.proof import LogProof
@@ -56,11 +57,12 @@ def redact(exported: Exported, kinds: Collection[str]) -> Exported:
     return replace(exported, items=items, title=title)
 
 
-def check_proofs(exported: Exported, policy: Policy) -> list[Accepted]:
+def check_proofs(exported: Exported, policy: Policy) -> list[tuple[Accepted, int]]:
     """Hold every proof in the file to a checkpoint that `policy` accepts, from the message's leaf.
 
-    Returns the checkpoints. Raises Permanent: NOT_FOUND where no message has a proof; AUDIT_FORMAT, AUDIT_SIGNATURE,
-    AUDIT_QUORUM, AUDIT_INCLUSION.
+    Returns each checkpoint, and how many messages were led to it; others may be without a proof.
+    Raises Permanent: NOT_FOUND where no message has a proof; AUDIT_FORMAT, AUDIT_SIGNATURE, AUDIT_QUORUM,
+    AUDIT_INCLUSION.
     """
     proved = [item for item in exported.items if item.proof]
     if not proved:
@@ -69,9 +71,13 @@ def check_proofs(exported: Exported, policy: Policy) -> list[Accepted]:
             "there is no proof in this export",
             expected="proofs of the audit log",
             got=f"{len(exported.items)} messages without",
-            advice="export it with --proofs, from a bundle that `enclave-cc audit prove` wrote",
+            advice="export it again where there is an audit log that is believed, or with --proofs",
         )
-    return list({(a.checkpoint.origin, a.checkpoint.size): a for a in (_prove(i, policy) for i in proved)}.values())
+    led: dict[Checkpoint, tuple[Accepted, int]] = {}
+    for accepted in (_prove(item, policy) for item in proved):
+        _, before = led.get(accepted.checkpoint, (accepted, 0))
+        led[accepted.checkpoint] = accepted, before + 1
+    return list(led.values())
 
 
 def _prove(item: Item, policy: Policy) -> Accepted:

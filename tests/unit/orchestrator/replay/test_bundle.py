@@ -31,8 +31,8 @@ AT = "2026-01-01T00:00:00.000000000Z"
 
 
 def exported(made: History, proofs: Bundle | None = None) -> Exported:
-    stored = list(enumerate(made.raw, 1))
-    return bundle.export(made.pod, subjects.history(made.pod), "payments/redis-0", stored, AT, proofs)
+    stored, by_sequence = list(enumerate(made.raw, 1)), bundle.proofs_of(proofs) if proofs else None
+    return bundle.export(made.pod, subjects.history(made.pod), "payments/redis-0", stored, AT, by_sequence)
 
 
 def booted() -> History:
@@ -153,8 +153,8 @@ def test_proofs_hold_with_and_without_the_contents() -> None:
     whole = exported(made, proved(made))
     for one in (whole, redact(whole, NAMES), redact(whole, {"attested"})):
         back = bundle.decode(bundle.encode(one))
-        (accepted,) = check_proofs(back, policy())
-        assert accepted.checkpoint.size == len(made.raw)
+        ((accepted, count),) = check_proofs(back, policy())
+        assert accepted.checkpoint.size == count == len(made.raw)
 
 
 def test_a_proof_of_another_message_is_refused_also_where_the_contents_are_gone() -> None:

@@ -33,7 +33,8 @@ def files(tmp_path: Path) -> Path:
     audit_logs.write_messages(tmp_path / "log", messages)
     reader, policy = LogReader(Folder(tmp_path / "log")), audit_logs.policy()
     accepted = policy.accept(reader.checkpoint())
-    proofs = prove(history.pod, of_launch(reader, len(messages), history.pod), reader, accepted, b"")
+    found = of_launch(reader, len(messages), history.pod)
+    proofs = bundle.proofs_of(prove(history.pod, found, reader, accepted, b""))
     stored = [(message.sequence, message.raw) for message in messages]
     whole = bundle.export(history.pod, subjects.history(history.pod), "payments/redis-0", stored, "now", proofs)
     (tmp_path / "whole").write_bytes(bundle.encode(whole))
@@ -60,8 +61,9 @@ def test_there_is_no_privilege_and_no_network(tmp_path: Path) -> None:
 def test_it_is_imported_proved_replayed_described_and_compared(files: Path) -> None:
     imported = run(files, COMMAND, "import", files / "whole", "--policy", files / "policy")
     assert "today's code decides every message as it was decided" in imported
-    assert "proved: its facts are in test.example/audit at size 11; witnesses: w0 at" in imported
+    assert "proved: 11 of its 11 messages are in test.example/audit at size 11; witnesses: w0 at" in imported
     name = imported.split("kept as ")[1].strip()
+    assert "not checked: the audit log's proofs" in run(files, COMMAND, "import", files / "whole")
     assert "as they were decided" in run(files, COMMAND, "replay", name)
     assert "nothing of it has failed" in run(files, COMMAND, "describe", name)
     assert "every step came out the same" in run(files, COMMAND, "diff", name, files / "whole")
@@ -71,5 +73,5 @@ def test_of_a_redacted_one_the_proofs_hold_and_what_cannot_be_checked_is_told(fi
     imported = run(files, COMMAND, "import", "--check-only", files / "redacted", "--policy", files / "policy")
     assert "names were taken out" in imported
     assert "not checked: the contents of pod-requested" in imported
-    assert "proved: its facts are in test.example/audit at size 11; witnesses: w0 at" in imported
+    assert "proved: 11 of its 11 messages are in test.example/audit at size 11; witnesses: w0 at" in imported
     assert b"redis" not in (files / "redacted").read_bytes()
