@@ -37,6 +37,9 @@ from workers.enclave.kbs import ResourceUri
 from workers.enclave.launch_policy.document import LaunchPolicy
 
 AFFIRMING: Final = "affirming"
+_RULES: Final = re.compile(r"^(?:default\s+)?(?:trust_claims|allow)\b", re.MULTILINE)
+"""What one of the broker's policies begins a line with: else everything would seem to be denied by it."""
+
 _KEY: Final = re.compile(r"kbs:///[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
 
@@ -68,6 +71,8 @@ class BrokerPolicies:
 
     def __init__(self, rego: str, reference_values: JsonObject) -> None:
         """Raises PolicyBroken."""
+        if not _RULES.search(rego):
+            raise PolicyBroken("Rego in which neither trust_claims nor allow is defined")
         given = PolicyId.ATTESTATION if "trust_claims" in rego else PolicyId.RESOURCE
         self._folder = tempfile.TemporaryDirectory(prefix="enclave-cc-whatif-")
         folder = Path(self._folder.name)

@@ -134,7 +134,15 @@ def test_a_launch_policy_without_a_rule_or_a_measurement_denies(pki: SimulatedPk
     assert outcome(history.APP_MEASUREMENT, "127.0.0.1:5000/other") is Outcome.DENIED
 
 
-@pytest.mark.parametrize(("name", "text"), [("p.json", "[]"), ("p.rego", "package"), ("p.json", "{}")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.json", "[]"),
+        ("p.rego", "package"),
+        ("p.json", "{}"),
+        ("p.rego", "package policy\nimport rego.v1\nallowed := 1\n"),
+    ],
+)
 def test_what_is_no_policy_is_refused(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(Permanent):
