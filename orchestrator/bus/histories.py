@@ -40,7 +40,7 @@ REMEMBERED: Final = 4096
 LOOK: Final = 15.0
 """Seconds between two looks of a follower whom nothing woke."""
 
-LOOK_AGAIN: Final = 0.05
+LOOK_AGAIN: Final = 0.004
 """Seconds until the second look of one who was woken and found nothing: the publication may not be stored yet."""
 
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"

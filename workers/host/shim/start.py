@@ -7,14 +7,15 @@ The serving process comes from the node's zygote, or is forked from this one whe
 wait for what it still has to import: the socket, made here, listens already.
 """
 
-# Importing pathlib would cost every start of a container 8 ms.
+# Importing pathlib would cost every start of a container 8 ms, and more of the standard library as much: see
+# socket_address.
 # ruff: noqa: PTH109, PTH123
 
 from __future__ import annotations
 
-import json
 import os
-import socket
+import sys
+from _socket import AF_UNIX, SCM_RIGHTS, SOL_SOCKET, socket
 
 from workers.host.shim.arguments import Arguments
 from workers.host.shim.socket_address import listen, sandbox_of, socket_path
@@ -29,7 +30,7 @@ ZYGOTE = "ENCLAVE_CC_SHIM_ZYGOTE"
 """Environment variable: the zygote's socket."""
 DEFAULT_ZYGOTE = "/run/enclave-cc/zygote.sock"
 ALIVE = b"\1"
-_INHERITED = ("TTRPC_ADDRESS", "ENCLAVE_CC_NODE_CONFIG")
+INHERITED = ("TTRPC_ADDRESS", "ENCLAVE_CC_NODE_CONFIG")
 _SECONDS = 2.0
 
 
@@ -59,22 +60,25 @@ def detach() -> None:
     os.close(null)
 
 
-def _hand_over(listener: socket.socket, sandbox: str, namespace: str, bundle: str) -> bool:
+def _hand_over(listener: socket, sandbox: str, namespace: str, bundle: str) -> bool:
     """Whether the zygote has made a shim that serves `listener`; see `zygote`."""
-    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    order = {"sandbox": sandbox, "namespace": namespace, "bundle": bundle, "environment": environment}
-    with socket.socket(socket.AF_UNIX) as zygote:
-        try:
-            zygote.settimeout(_SECONDS)
-            zygote.connect(os.environ.get(ZYGOTE, DEFAULT_ZYGOTE))
-            socket.send_fds(zygote, [json.dumps(order).encode()], [listener.fileno()])
-            return zygote.recv(1) == ALIVE
-        except OSError:
-            return False
+    environment = [f"{name}={os.environ[name]}" for name in INHERITED if name in os.environ]
+    order = os.fsencode("\0".join((sandbox, namespace, bundle, *environment)))
+    descriptor = listener.fileno().to_bytes(4, sys.byteorder)
+    zygote = socket(AF_UNIX)
+    try:
+        zygote.settimeout(_SECONDS)
+        zygote.connect(os.environ.get(ZYGOTE, DEFAULT_ZYGOTE))
+        zygote.sendmsg([order], [(SOL_SOCKET, SCM_RIGHTS, descriptor)])
+        return zygote.recv(1) == ALIVE
+    except OSError:
+        return False
+    finally:
+        zygote.close()
 
 
 def _serve(
-    listener: socket.socket,
+    listener: socket,
     arguments: Arguments,
     sandbox: str,
     bundle: str,
@@ -83,8 +87,11 @@ def _serve(
     """In the forked process, for ever."""
     try:
         detach()
-        from workers.host.shim.serve import serve  # noqa: PLC0415 - everything that start itself must not import
+        import socket as sockets  # noqa: PLC0415 - everything that start itself must not import
 
-        serve(listener, sandbox=sandbox, namespace=arguments.namespace, bundle=bundle, make_pod=make_pod)
+        from workers.host.shim.serve import serve  # noqa: PLC0415 - as above
+
+        served = sockets.socket(fileno=listener.detach())
+        serve(served, sandbox=sandbox, namespace=arguments.namespace, bundle=bundle, make_pod=make_pod)
     finally:
         os._exit(0)

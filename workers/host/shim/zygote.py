@@ -3,15 +3,16 @@
 With it a pod's shim serves some 300 ms sooner and shares its memory with all others. It holds no pod: when it is away
 `start` forks from itself, and a zygote that dies takes no shim with it.
 
-One connection, one shim: a JSON object and the listening socket as SCM_RIGHTS come in; the child itself answers one
-byte, so that an answer means a living shim. Whoever may connect runs code as root: the socket is root's alone.
+One connection, one shim: the order (sandbox, namespace, bundle and what of the environment it inherits, NUL between
+them) and the listening socket as SCM_RIGHTS come in; the child itself answers one byte, so that an answer means a
+living shim. Whoever may connect runs code as root: the socket is root's alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
-import json
 import os
 import signal
 import socket
@@ -22,9 +23,12 @@ from typing import Final
 
 import structlog
 
+from orchestrator.bus import Histories, connect
+from orchestrator.faults import Fault
 from orchestrator.log import configure
+from workers.host import node
 from workers.host.shim.serve import serve
-from workers.host.shim.start import ALIVE, DEFAULT_ZYGOTE, detach
+from workers.host.shim.start import ALIVE, DEFAULT_ZYGOTE, INHERITED, detach
 
 _MAX_REQUEST: Final = 1 << 16
 _SECONDS: Final = 2.0
@@ -48,8 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     listener = _listen(parser.parse_args(arguments).address)
     configure("zygote")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: whoever ends here is nobody's news
+    _rehearse()
     gc.collect()
-    gc.freeze()  # a child's collector would copy every page that it touches
+    gc.freeze()  # for good: a child's collector would copy every page that it touches
     _log.info("zygote serves", address=listener.getsockname())
     while True:
         connection, _ = listener.accept()
@@ -59,6 +64,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 _fork(connection, listener)
             except (OSError, ValueError, TypeError) as error:
                 _log.warning("no shim was forked", error=str(error))
+
+
+def _rehearse() -> None:
+    """Do once what every shim does first: what that imports, and what libraries keep of it, is then shared by all."""
+
+    async def look() -> None:
+        configured = node.load()
+        bus = await connect(configured.credentials_of("shim"), f"zygote/{configured.name}", _SECONDS)
+        async with bus:
+            await Histories(bus).read("rehearsal")
+
+    try:
+        asyncio.run(look())
+    except Fault as fault:
+        _log.warning("shims share less: the bus was not there to rehearse with", diagnosis=fault.diagnostics())
 
 
 def _listen(path: Path) -> socket.socket:
@@ -81,7 +101,7 @@ def _fork(connection: socket.socket, own: socket.socket) -> None:
     if len(descriptors) != 1:
         raise ValueError(f"expected one descriptor, got {len(descriptors)}")
     with socket.socket(fileno=descriptors[0]) as served:
-        order = _Order(**json.loads(payload))
+        order = _parse(payload)
         if os.fork() == 0:
             try:
                 _become(order, served, connection, own)
@@ -89,10 +109,18 @@ def _fork(connection: socket.socket, own: socket.socket) -> None:
                 os._exit(0)
 
 
+def _parse(payload: bytes) -> _Order:
+    """Raises ValueError for what is no order."""
+    sandbox, namespace, bundle, *environment = os.fsdecode(payload).split("\0")
+    pairs = dict(entry.split("=", 1) for entry in environment)
+    if not pairs.keys() <= set(INHERITED):
+        raise ValueError(f"nobody inherits {sorted(pairs)}")
+    return _Order(sandbox, namespace, bundle, pairs)
+
+
 def _become(order: _Order, served: socket.socket, connection: socket.socket, own: socket.socket) -> None:
     own.close()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    gc.unfreeze()
     os.environ.update(order.environment)
     detach()
     connection.sendall(ALIVE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -106,6 +107,24 @@ def test_a_zygotes_child_serves_and_outlives_it(
     zygote.kill()
     zygote.wait()
     assert asyncio.run(shim_pid(address)) == pid
+    asyncio.run(shut_down(address))
+
+
+@pytest.mark.parametrize(
+    "order",
+    [b"", b"p1", b"p1\0n\0/b\0LD_PRELOAD=/x", b"p1\0n\0/b\0TTRPC_ADDRESS"],
+    ids=["empty", "short", "other", "half"],
+)
+def test_what_is_no_order_makes_no_shim_and_the_zygote_goes_on(
+    run: Runner, zygote: subprocess.Popen[bytes], bundle: Callable[..., Path], order: bytes
+) -> None:
+    with socket.socket(socket.AF_UNIX) as client, socket.socket(socket.AF_UNIX) as handed:
+        client.connect(str(run.short / "zygote.sock"))
+        socket.send_fds(client, [order], [handed.fileno()] if order else [])
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+    address = run(bundle("c1", sandbox_id="p1"), "start").stdout.decode()
+    assert parent_of(asyncio.run(shim_pid(address))) == zygote.pid
     asyncio.run(shut_down(address))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import socket
 import stat
 from collections.abc import Callable
@@ -17,6 +18,19 @@ def test_a_containers_pod_is_its_sandbox_and_a_bundle_without_one_is_its_own(
     assert sandbox_of(str(bundle("c1", sandbox_id="p1")), "c1") == "p1"
     assert sandbox_of(str(bundle("c2")), "c2") == "c2"
     assert sandbox_of(str(tmp_path / "gone"), "c3") == "c3"
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["as containerd writes it", "spaced"])
+def test_only_an_annotation_names_the_pod_and_no_text_that_looks_like_one(
+    tmp_path: Path, separators: tuple[str, str]
+) -> None:
+    name = "io.kubernetes.cri.sandbox-id"
+    document: dict[str, object] = {"process": {"env": [f'X={{"{name}":"forged"}}']}, "annotations": {name: "p1"}}
+    (tmp_path / "config.json").write_text(json.dumps(document, separators=separators))
+    assert sandbox_of(str(tmp_path), "c1") == "p1"
+    document = {"linux": {"sysctl": {name: "p2"}}, **document}
+    (tmp_path / "config.json").write_text(json.dumps(document, separators=separators))
+    assert sandbox_of(str(tmp_path), "c1") == "p1"
 
 
 def test_one_pod_has_one_path_and_no_two_pods_share_one() -> None:
