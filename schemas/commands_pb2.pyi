@@ -117,3 +117,43 @@ class ExecReply(_message.Message):
     status: int
     exited_at_ns: int
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., expected: _Optional[str] = ..., got: _Optional[str] = ..., advice: _Optional[str] = ..., pid: _Optional[int] = ..., ended: _Optional[bool] = ..., status: _Optional[int] = ..., exited_at_ns: _Optional[int] = ...) -> None: ...
+
+class ControlRequest(_message.Message):
+    __slots__ = ("runc_id", "pause", "unpause", "limit")
+    RUNC_ID_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
+    UNPAUSE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    runc_id: str
+    pause: Pause
+    unpause: Unpause
+    limit: Limit
+    def __init__(self, runc_id: _Optional[str] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., unpause: _Optional[_Union[Unpause, _Mapping]] = ..., limit: _Optional[_Union[Limit, _Mapping]] = ...) -> None: ...
+
+class Pause(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Unpause(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Limit(_message.Message):
+    __slots__ = ("resources",)
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    resources: bytes
+    def __init__(self, resources: _Optional[bytes] = ...) -> None: ...
+
+class ControlReply(_message.Message):
+    __slots__ = ("code", "message", "expected", "got", "advice")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    GOT_FIELD_NUMBER: _ClassVar[int]
+    ADVICE_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    expected: str
+    got: str
+    advice: str
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., expected: _Optional[str] = ..., got: _Optional[str] = ..., advice: _Optional[str] = ...) -> None: ...

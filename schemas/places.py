@@ -27,6 +27,9 @@ CONTAINER_FILE: Final = "/run/enclave-cc/container.json"
 STORE: Final = "/run/enclave-cc/store"
 """In an app enclave's container: which container it is, and its sealed store."""
 
+EXEC_DOOR: Final = "/run/enclave-cc/exec.sock"
+"""In an app enclave's container: boot init, for commands beside the workload; see `schemas.execs`."""
+
 AGENT_MEASUREMENT: Final = "/etc/enclave-cc/agent.mrenclave"
 """In the boot bundle, measured with it: the MRENCLAVE of the one agent that boot init talks to, in hex."""
 

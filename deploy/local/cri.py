@@ -212,9 +212,12 @@ class Kubelet:
         request = cri_pb2.ContainerStatsRequest(container_id=container_id)
         return self._ask(request, cri_pb2.ContainerStatsResponse).stats.memory.working_set_bytes.value
 
-    def exec(self, container_id: str, command: Sequence[str]) -> tuple[int, bytes, bytes]:
-        """Run a command in a container: its exit code, output and errors. An enclave's policy refuses."""
-        request = cri_pb2.ExecSyncRequest(container_id=container_id, cmd=command, timeout=10)
+    def exec(self, container_id: str, command: Sequence[str], seconds: int = 60) -> tuple[int, bytes, bytes]:
+        """Run a command in a container: its exit code, output and errors. An enclave's policy may refuse.
+
+        After `seconds` it is killed, and that is a fault.
+        """
+        request = cri_pb2.ExecSyncRequest(container_id=container_id, cmd=command, timeout=seconds)
         reply = self._launch(request, cri_pb2.ExecSyncResponse)
         return reply.exit_code, reply.stdout, reply.stderr
 

@@ -140,11 +140,24 @@ class Bus:
             ) from error
         return answer.data
 
-    async def serve(self, subject: str, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
-        """Answer requests on `subject` until the connection ends. `answer` must not raise."""
+    async def serve(
+        self, subject: str, answer: Callable[[bytes], Awaitable[bytes]], tasks: asyncio.TaskGroup | None = None
+    ) -> None:
+        """Answer requests on `subject` until the connection ends: one after the other, or each in a task of `tasks`.
+
+        `answer` must not raise.
+        """
+
+        async def respond(message: Msg) -> None:
+            answered = await answer(message.data)
+            with contextlib.suppress(*AWAY, nats.errors.Error):  # who asked will ask again
+                await message.respond(answered)
 
         async def handle(message: Msg) -> None:
-            await message.respond(await answer(message.data))
+            if tasks is None:
+                await respond(message)
+            else:
+                tasks.create_task(respond(message))
 
         await self.client.subscribe(subject, cb=handle)
 

@@ -145,7 +145,7 @@ def test_exec_is_refused_with_a_reason(kubelet: Kubelet, pod: Pod) -> None:
     container = started(kubelet, pod, "sleep 100")
     with pytest.raises(Permanent) as refused:
         kubelet.exec(container, ["/bin/id"])
-    assert "only the process that the owner's launch policy admitted" in str(refused.value)
+    assert "E-EXEC-001: the launch policy admits no command beside the workload" in str(refused.value)
 
 
 def test_containerd_comes_back_to_running_pods_and_loses_no_line_of_output(

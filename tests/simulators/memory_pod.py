@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from orchestrator.faults import Code, Fault, Permanent
-from workers.host.shim.pod import ContainerRequest, Exit, SandboxRequest
+from workers.host.shim.pod import ContainerRequest, ExecRequest, Exit, SandboxRequest
 
 PID = 4711
 
@@ -20,6 +20,7 @@ class MemoryPod:
         self.exits: dict[str, asyncio.Future[Exit]] = {}
         self.sandbox: SandboxRequest | None = None
         self.containers: dict[str, ContainerRequest] = {}
+        self.execs: dict[str, ExecRequest] = {}
 
     async def run(self) -> None:
         await asyncio.Event().wait()
@@ -52,6 +53,32 @@ class MemoryPod:
         await self._call(f"remove {container}")
         if not self._exit(container).done():
             self.end(container, 137)
+
+    async def start_exec(self, request: ExecRequest) -> int:
+        self.execs[request.id] = request
+        await self._call(f"start_exec {request.id}")
+        return PID + 2
+
+    async def exit_of_exec(self, container: str, exec_id: str) -> Exit:
+        return await asyncio.shield(self._exit(exec_id))
+
+    async def signal_exec(self, container: str, exec_id: str, number: int) -> None:
+        await self._call(f"signal_exec {exec_id} {number}")
+
+    async def resize_exec(self, container: str, exec_id: str, rows: int, columns: int) -> None:
+        await self._call(f"resize_exec {exec_id} {rows} {columns}")
+
+    async def forget_exec(self, container: str, exec_id: str) -> None:
+        await self._call(f"forget_exec {exec_id}")
+
+    async def pause(self, container: str) -> None:
+        await self._call(f"pause {container}")
+
+    async def unpause(self, container: str) -> None:
+        await self._call(f"unpause {container}")
+
+    async def limit(self, container: str, resources: bytes) -> None:
+        await self._call(f"limit {container} {resources.decode()}")
 
     def end(self, container: str, status: int) -> None:
         """The first process ends."""

@@ -1,8 +1,8 @@
 """A pod without a bus: containers straight from conmon and runc, behind the shim's seam, for tests of the shim itself.
 
-There is no enclave: a container's root file system is the busybox directory that the environment names. A launch fails
-on demand: an image reference that ends in `:denied` is one whose signature nobody accepts, and a pod is not attested
-while the file `FAIL_ATTEST` exists.
+There is no enclave, so nobody admits a command beside a workload: a container's root file system is the busybox
+directory that the environment names. A launch fails on demand: an image reference that ends in `:denied` is one whose
+signature nobody accepts, and a pod is not attested while the file `FAIL_ATTEST` exists.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 from orchestrator.faults import Code, Permanent
-from workers.host.shim.pod import ContainerRequest, Exit, SandboxRequest, Streams
+from workers.host.shim.pod import ContainerRequest, ExecRequest, Exit, SandboxRequest, Streams
 
 ROOT = "ENCLAVE_CC_TEST_ROOTFS"
 RUN_DIR = "ENCLAVE_CC_TEST_RUN_DIR"
@@ -78,6 +78,35 @@ class RuncPod:
         if container not in self._requests and container:
             self._removed[id_] = Exit(255, 0)
 
+    async def start_exec(self, request: ExecRequest) -> int:
+        raise Permanent(Code.EXEC_DENIED, "the launch policy admits no command beside the workload")
+
+    async def exit_of_exec(self, container: str, exec_id: str) -> Exit:
+        raise NotImplementedError
+
+    async def signal_exec(self, container: str, exec_id: str, number: int) -> None:
+        raise NotImplementedError
+
+    async def resize_exec(self, container: str, exec_id: str, rows: int, columns: int) -> None:
+        raise NotImplementedError
+
+    async def forget_exec(self, container: str, exec_id: str) -> None:
+        raise NotImplementedError
+
+    async def pause(self, container: str) -> None:
+        await self._control("pause", container)
+
+    async def unpause(self, container: str) -> None:
+        await self._control("resume", container)
+
+    async def limit(self, container: str, resources: bytes) -> None:
+        await self._control("update", "--resources", "-", container, given=resources.decode())
+
+    async def _control(self, verb: str, *words: str, given: str = "") -> None:
+        done = await asyncio.to_thread(self._runc, verb, *words[:-1], words[-1] or self._sandbox, given=given)
+        if done.returncode:
+            raise Permanent(Code.RUNTIME, done.stderr)
+
     async def _run(self, id_: str, bundle: str, streams: Streams) -> int:
         opened = [os.open(streams.stdin or os.devnull, os.O_RDONLY | os.O_NONBLOCK)]
         opened += [os.open(path or os.devnull, os.O_RDWR) for path in (streams.stdout, streams.stderr)]
@@ -113,6 +142,6 @@ class RuncPod:
         except (OSError, ValueError):
             return self._removed.get(id_)
 
-    def _runc(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def _runc(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
         command = ["runc", f"--root={self._home}/runc", *words]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        return subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=30)

@@ -1,6 +1,6 @@
 """The agent enclave's process: `python -m workers.enclave.agent`, started by the measured entry of its bundle.
 
-Zone: enclave. May import: `workers`, `orchestrator.{bus,faults,lifecycle}`, `schemas`.
+Zone: enclave. May import: `workers`, `orchestrator.{bus,events,faults,lifecycle}`, `schemas`.
 
 One agent a pod. It is told by the host which pod it is for, proves itself, and executes the pod's enclave-zone steps.
 It ends when the pod does, or when it cannot go on; its keys end with it.
@@ -15,11 +15,12 @@ import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from orchestrator.bus import connect, subjects
+from orchestrator.bus import Histories, connect, subjects
+from orchestrator.events import Body, Fact
 from orchestrator.faults import Code, Fault, Permanent
 from orchestrator.lifecycle import TRANSITIONS, Zone
 from orchestrator.log import configure
@@ -40,6 +41,9 @@ from workers.process import Identity, Step, Worker
 if TYPE_CHECKING:
     from workers.enclave.containers import Containers
 
+TELLING_SECONDS: Final = 15.0
+"""What boot init is told after: it waits for an answer longer than that."""
+
 _log = structlog.get_logger()
 
 
@@ -56,23 +60,28 @@ async def serve(pod: Pod, init_data: InitData, tee: Tee) -> None:
         )
     key = EventKey()
     kbs = KbsClient(init_data.kbs_url, init_data.kbs_ca, tee, PROXY_URL, init_data.text)
-
-    def make() -> Containers:
-        from workers.enclave.containers import containers  # noqa: PLC0415 - see `late`
-
-        return containers(tee, kbs, init_data, debug=me.attributes.debug)
-
-    late = LateContainers(make)
-    steps: dict[str, Step] = {"attest": late.wanted_after(Attest(tee, kbs, init_data, key))}
-    steps |= {
-        row.name: late.step(row.name) for row in TRANSITIONS if row.name not in steps and row.zone is Zone.ENCLAVE
-    }
     identity = Identity(Zone.ENCLAVE, f"agent/{pod.id[:16]}", key.sign)
     # An agent waits for its host and its bus as long as its pod lives; the deadline of `attest` bounds that.
     credentials = await answered(partial(enroll, pod, BusKey()), math.inf)
     async with await connect(credentials, identity.actor, math.inf) as bus, asyncio.TaskGroup() as tasks:
+        histories = Histories(bus)
+
+        async def tell(container: str, body: Body) -> None:
+            fact = Fact(pod.id, body, identity.zone, identity.actor, container=container)
+            await histories.append(fact, sign=key.sign, patience=TELLING_SECONDS)
+
+        def make() -> Containers:
+            from workers.enclave.containers import containers  # noqa: PLC0415 - see `late`
+
+            return containers(tee, kbs, init_data, tell, debug=me.attributes.debug)
+
+        late = LateContainers(make)
+        steps: dict[str, Step] = {"attest": late.wanted_after(Attest(tee, kbs, init_data, key))}
+        steps |= {
+            row.name: late.step(row.name) for row in TRANSITIONS if row.name not in steps and row.zone is Zone.ENCLAVE
+        }
         tasks.create_task(late.run())
-        tasks.create_task(Worker(bus, subjects.pod_consumer(pod.id), identity, steps).run())
+        tasks.create_task(Worker(bus, subjects.pod_consumer(pod.id), identity, steps, histories).run())
 
 
 def main() -> int:

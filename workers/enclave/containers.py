@@ -1,4 +1,4 @@
-"""What an agent does for its pod's containers: their four steps, and the app enclaves that come to it.
+"""What an agent does for its pod's containers: their four steps, the app enclaves that come to it, what they ask later.
 
 Zone: enclave. May import: `workers.enclave`, `workers.process`.
 
@@ -18,6 +18,7 @@ from workers.enclave.boot_app import BootApp
 from workers.enclave.decrypt_image import DecryptImage
 from workers.enclave.deliver_config import DeliverConfig
 from workers.enclave.door import PROXY_URL
+from workers.enclave.execs import Execs, Tell
 from workers.enclave.image.registry import Registry
 from workers.enclave.image_source import ImageSource
 from workers.enclave.init_data import InitData
@@ -38,6 +39,7 @@ class Containers:
 
     steps: Mapping[str, Step]
     sessions: Sessions
+    execs: Execs
     images: SealedImages
     source: ImageSource
 
@@ -45,20 +47,21 @@ class Containers:
         """Serve app enclaves until cancelled, and meanwhile seal the images that the references `ahead` name."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.sessions.serve())
+            tasks.create_task(self.execs.run())
             tasks.create_task(prefetch(ahead, self.source, self.images))
 
 
-def containers(tee: Tee, kbs: KbsClient, init_data: InitData, *, debug: bool) -> Containers:
-    """For the one pod of this agent. `debug`: the agent may be debugged itself."""
+def containers(tee: Tee, kbs: KbsClient, init_data: InitData, tell: Tell, *, debug: bool) -> Containers:
+    """For the one pod of this agent. `tell` stores a fact; `debug`: the agent may be debugged itself."""
     works = Works()
     registry = Registry(ca_pem=init_data.registry_ca or None, proxy_url=PROXY_URL)
     source, images = ImageSource(kbs, registry, init_data.image_policy), SealedImages(Path(STORES))
     policies = LaunchPolicies(kbs, init_data.launch_policy, debug=debug)
-    sessions = Sessions(tee, policies, works)
+    sessions, execs = Sessions(tee, policies, works), Execs(tell)
     steps: dict[str, Step] = {
         "decrypt_image": DecryptImage(source, policies, images, works),
         "seal_fs": SealFs(works),
         "deliver_config": DeliverConfig(kbs, policies, sessions, works),
-        "boot_app": BootApp(sessions, works),
+        "boot_app": BootApp(sessions, works, execs),
     }
-    return Containers(steps, sessions, images, source)
+    return Containers(steps, sessions, execs, images, source)

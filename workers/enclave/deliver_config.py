@@ -78,7 +78,9 @@ class DeliverConfig:
     async def _judge(self, command: Command, work: ContainerWork) -> ApprovedProcess:
         policy = await self._policies.get()
         proposed = await answered(partial(proposed_process, command.container))
-        return judge_process(policy, work.plan.reference, work.plan.config, proposed)
+        approved = judge_process(policy, work.plan.reference, work.plan.config, proposed)
+        work.rule, work.execs = approved.rule, policy.execs_of(approved.rule)
+        return approved
 
     async def _resource(self, uri: str) -> bytes:
         return await answered(partial(self._kbs.get_resource, ResourceUri.parse(uri)))

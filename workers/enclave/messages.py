@@ -11,6 +11,11 @@ attack and ends the conversation.
     agent -> boot init   boot {}
     boot init -> agent   booted {nanoseconds, process}
 
+and then, for each command that the host wants to run beside the workload:
+
+    boot init -> agent   exec {exec, args, terminal}
+    agent -> boot init   admitted {exec}
+
 Instead of any of them: `refused` by the agent, `failed` by boot init, both {code, message, expected, got, advice}.
 `understood` guards the reading of members, as `unpack` does the reading of a message.
 """

@@ -9,18 +9,24 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from workers.enclave.image.pull import ImagePlan
+from workers.enclave.launch_policy.document import ExecRule
 from workers.enclave.rootfs.sealing import Sealed
 from workers.enclave.sealed_images import SealedImage
 
 
 @dataclass(slots=True)
 class ContainerWork:
-    """One container's. `plan` is admitted; `sealed` has its own copy of the store's key; `delivered` is one-shot."""
+    """One container's. `plan` is admitted; `sealed` has its own copy of the store's key; `delivered` is one-shot.
+
+    `rule` is the rule of the launch policy that admitted its process, `execs` what may run beside that.
+    """
 
     plan: ImagePlan
     image: SealedImage
     sealed: Sealed | None = None
     delivered: bool = False
+    rule: str = ""
+    execs: tuple[ExecRule, ...] = ()
 
     def wipe(self) -> None:
         """Forget the container's copy of the key. May be called again."""

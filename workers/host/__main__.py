@@ -19,7 +19,9 @@ from orchestrator.lifecycle import State, Zone
 from orchestrator.log import configure
 from workers.host import node as configuration
 from workers.host.bus_users import AgentSigner
+from workers.host.control import serve_control
 from workers.host.create_sandbox import CreateSandbox
+from workers.host.execs import Execs
 from workers.host.exits import Exits
 from workers.host.gate import Gate
 from workers.host.launch_agent import LaunchAgent
@@ -52,10 +54,12 @@ async def serve(node: Node) -> None:
         await queue.ensure_consumer(consumer, subjects.host_commands(node.name))
         await _reopen_doors(runc, histories, gate)
         await serve_signals(bus, node.name, runc)
+        await serve_control(bus, node.name, runc)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(Worker(bus, consumer, Identity(Zone.HOST, actor), steps, histories).run())
                 tasks.create_task(exits.run())
+                await Execs(node, runc).serve(bus, tasks)
         finally:
             await gate.close_all()
 

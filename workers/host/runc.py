@@ -104,9 +104,7 @@ class Runc:
 
     async def start(self, id_: str) -> None:
         """Let the created container run. Raises Permanent(RUNTIME)."""
-        code, text = await self._run("start", id_)
-        if code != 0:
-            raise _runc_failed("start", id_, text)
+        await self._do("start", id_)
 
     async def state(self, id_: str) -> tuple[str, int]:
         """`(status, pid)`, status as runc says it: created, running, stopped; ("absent", 0) when there is none.
@@ -135,6 +133,18 @@ class Runc:
                 advice="the container has ended" if gone else "the text above is runc's own",
             )
 
+    async def pause(self, id_: str) -> None:
+        """Freeze its cgroup. Raises Permanent(RUNTIME)."""
+        await self._do("pause", id_)
+
+    async def resume(self, id_: str) -> None:
+        """Let a frozen one go on. Raises Permanent(RUNTIME)."""
+        await self._do("resume", id_)
+
+    async def update(self, id_: str, resources: bytes) -> None:
+        """Give its cgroup other limits: `linux.resources` in JSON. Raises Permanent(RUNTIME)."""
+        await self._do("update", "--resources", "-", id_, given=resources)
+
     async def delete(self, id_: str) -> bool:
         """Kill and remove the container, whatever its state; wait until its conmon has told the exit. True if it was.
 
@@ -142,6 +152,8 @@ class Runc:
         """
         status, pid = await self._settled(id_)
         was = status != "absent"
+        if status == "paused":
+            await self._run("kill", id_, "KILL")  # which thaws it: frozen processes do not die
         if was or self._directory(id_).exists():  # a `runc create` that was killed leaves one that runc does not know
             with _pinned(pid) as process:
                 # First the end of every thread, then runc: it takes a process for ended when its first thread is, and
@@ -248,14 +260,19 @@ class Runc:
             await asyncio.sleep(0.025)
         return True
 
-    async def _run(self, *arguments: str) -> tuple[int, str]:
-        """runc's exit status, and its output or else its words."""
+    async def _do(self, verb: str, *arguments: str, given: bytes = b"") -> None:
+        code, text = await self._run(verb, *arguments, given=given)
+        if code != 0:
+            raise _runc_failed(verb, arguments[-1], text)
+
+    async def _run(self, *arguments: str, given: bytes = b"") -> tuple[int, str]:
+        """runc's exit status, and its output or else its words; `given` is its standard input."""
         try:
             process = await asyncio.create_subprocess_exec(
                 self._binary,
                 f"--root={self._root}",
                 *arguments,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
             )
@@ -263,7 +280,7 @@ class Runc:
             raise _runc_failed(arguments[0], arguments[-1], str(error)) from error
         try:
             async with asyncio.timeout(self._patience):
-                out, err = await process.communicate()
+                out, err = await process.communicate(given or None)
         except TimeoutError as error:
             raise Temporary(
                 Code.RUNTIME,

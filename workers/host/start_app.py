@@ -43,7 +43,7 @@ class StartApp:
             return AppStarted(command.container, pid, measurement)
         if status != "absent" or self._runc.traces(command.container):
             await self._runc.discard(command.container)
-        directory = self._node.pod_dir(command.pod) / "apps" / command.container
+        directory = app_directory(self._node, command.pod, command.container)
         proposed = read_proposal(Path(container.requested.bundle))
         if launch.forked is not None:
             proposed = borrowed.proposal(proposed, command.container)
@@ -70,6 +70,11 @@ class StartApp:
             for destination, source, writable in offered_binds(proposed)
         ]
         return [spec.Mount(identity, CONTAINER_FILE), spec.Mount(store, STORE), *offered]
+
+
+def app_directory(node: Node, pod: str, container: str) -> Path:
+    """The bundle that is made for a container's boot init; gone with it."""
+    return node.pod_dir(pod) / "apps" / container
 
 
 def offered_binds(proposed: dict[str, Any]) -> list[tuple[str, Path, bool]]:

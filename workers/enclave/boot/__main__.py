@@ -4,7 +4,7 @@ Zone: enclave. May import: `workers.enclave`, `orchestrator.faults`, `schemas`.
 
 1. Attest the agent, be attested, take the configuration and the store's key.
 2. At the word of the agent: serve the sealed store, mount the root, make the process.
-3. Start it, say so, end the conversation, wait for its end; leave nothing mounted.
+3. Start it, say so, wait for its end; meanwhile start beside it what the agent admits. Leave nothing mounted.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.faults import Code, Fault, Permanent
-from schemas.places import AGENT_MEASUREMENT, STORE
+from schemas.places import AGENT_MEASUREMENT, EXEC_DOOR, STORE
 from workers.enclave.boot.conversation import Configuration, Conversation
+from workers.enclave.boot.execs import ExecDoor
 from workers.enclave.boot.process import identity_of, oci
 from workers.enclave.boot.supervision import Workload
 from workers.enclave.rootfs.overlay import mount_root, unmount_root
@@ -90,10 +91,18 @@ def _boot(configuration: Configuration, conversation: Conversation, born: int) -
         approved = configuration.process
         workload = Workload(bundle)
         undo.callback(workload.remove)
-        workload.create(oci(approved, identity_of(approved, root), root, secrets, configuration.secrets))
+        document = oci(approved, identity_of(approved, root), root, secrets, configuration.secrets)
+        workload.create(document)
         workload.start()
+        door = ExecDoor(
+            Path(EXEC_DOOR),
+            configuration.container,
+            workload,
+            document["process"],
+            lambda id_, args, terminal: conversation.ask_exec(id_, args, terminal=terminal),
+        )
+        undo.callback(door.close)
         conversation.booted(time.monotonic_ns() - born, workload.pid)
-        conversation.close()
         return workload.wait(lost=lambda pid: pid == server.pid)
 
 

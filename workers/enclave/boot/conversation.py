@@ -6,6 +6,7 @@ Zone: enclave. May import: `workers.enclave.{launch_policy,messages,rootfs,tee}`
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,8 +29,9 @@ PATIENCE: Final = 50.0
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What the agent handed over. `secrets` holds what the key broker gave, by its URI."""
+    """What the agent handed over for `container`. `secrets` holds what the key broker gave, by its URI."""
 
+    container: str
     process: ApprovedProcess
     root_hash: bytes
     key: StoreKey
@@ -42,6 +44,7 @@ class Conversation:
 
     def __init__(self, channel: BlockingChannel) -> None:
         self._channel = channel
+        self._turn = threading.Lock()
 
     @classmethod
     def open(cls, tee: Tee, judge: Judge, patience: float = PATIENCE) -> Conversation:
@@ -64,6 +67,7 @@ class Conversation:
         with messages.understood("config"):
             secrets = strict_json.nested(message, "secrets")
             return Configuration(
+                container=container,
                 process=ApprovedProcess.decode(strict_json.text(message, "process").encode()),
                 root_hash=bytes.fromhex(strict_json.text(message, "root_hash")),
                 key=StoreKey(bytearray(strict_json.base64_bytes(strict_json.text(message, "key"), "key"))),
@@ -85,8 +89,23 @@ class Conversation:
         with suppress(Fault):
             self._channel.send(messages.pack("failed", **messages.told(fault)))
 
+    def ask_exec(self, id_: str, args: tuple[str, ...], *, terminal: bool) -> None:
+        """Have the agent judge a command, and tell it; returns when it may run. For several threads.
+
+        Raises Permanent(EXEC_DENIED), Permanent(AGENT_LOST) when there is no agent any more: nobody else may judge.
+        """
+        with self._turn:
+            try:
+                self._channel.send(messages.pack("exec", exec=id_, args=list(args), terminal=terminal))
+                raw = self._channel.receive()
+            except Fault as fault:
+                # An answer that came too late must not be taken for the next one's.
+                self._channel.close()
+                raise _nobody_judges(fault) from fault
+        messages.unpack(raw, "admitted")
+
     def close(self) -> None:
-        """End it; the workload needs nothing more from the agent."""
+        """End it."""
         self._channel.close()
 
 
@@ -105,6 +124,16 @@ def _connect(patience: float) -> socket.socket:
                     advice="see whether the agent's container runs, and its log",
                 ) from error
         time.sleep(0.05)
+
+
+def _nobody_judges(fault: Fault) -> Permanent:
+    return Permanent(
+        Code.AGENT_LOST,
+        "nobody can judge this command by the owner's launch policy",
+        expected="the pod's agent enclave",
+        got=f"no answer of it ({fault.code})",
+        advice="what runs goes on; create the pod again to run commands beside it",
+    )
 
 
 def _named(identity: Path) -> tuple[str, int]:

@@ -6,6 +6,7 @@ May import: orchestrator.faults, workers.enclave.image (names, configuration, st
 
 - `document` - the policy: rules, secrets, admitted boot measurements; `matcher` - how a rule says a text.
 - `proposal` - the host's OCI specification, parsed; `judge` - rule against proposal.
+- `execs` - which commands may run beside the process.
 - `approved` - the outcome, and its encoding for the attested channel; `accounts` - a user's name to numbers, inside.
 
 Format: docs/formats/policies.md.

@@ -115,6 +115,16 @@ class MountRule:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecRule:
+    """A command that the host may start beside the workload. `probe`: one that is expected often, and told seldom."""
+
+    name: str
+    args: ArgsRule
+    terminal: bool
+    probe: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """What one image's process may be. None means: as the image itself says."""
 
@@ -134,6 +144,7 @@ class Rule:
     terminal: bool
     no_new_privileges: bool
     read_only_root: bool
+    execs: tuple[ExecRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +180,16 @@ class LaunchPolicy:
         rules = tuple(_rule(entry, place) for place, entry in enumerate(document.need("rules").elements(most=_MOST)))
         secrets = tuple(_secret(entry) for entry in _elements(document.get("secrets")))
         document.finish()
+        _check_names(document, rules)
         return cls(f"sha256:{hashlib.sha256(raw).hexdigest()}", frozenset(measurements), rules, secrets)
 
     def rules_for(self, image: Reference) -> tuple[Rule, ...]:
         """The rules for an image that is pinned by digest, in the document's order."""
         return tuple(rule for rule in self.rules if rule.image.covers(image))
+
+    def execs_of(self, rule: str) -> tuple[ExecRule, ...]:
+        """The commands that may run beside a process which the rule of that name admitted."""
+        return tuple(entry for known in self.rules if known.name == rule for entry in known.execs)
 
     def secrets_for(self, image: Reference) -> tuple[Secret, ...]:
         """The secrets of an image that is pinned by digest."""
@@ -207,6 +223,26 @@ def _rule(node: Node, place: int) -> Rule:
         terminal=_flag(node.get("terminal")),
         no_new_privileges=_flag(node.get("no_new_privileges")),
         read_only_root=_flag(node.get("read_only_root")),
+        execs=tuple(_exec(entry, number) for number, entry in enumerate(_elements(node.get("exec")))),
+    )
+    node.finish()
+    return rule
+
+
+def _check_names(document: Node, rules: tuple[Rule, ...]) -> None:
+    """A container remembers the rule that admitted it by its name: commands must be of that one and of no other."""
+    names = [rule.name for rule in rules]
+    for rule in rules:
+        if rule.execs and names.count(rule.name) > 1:
+            raise document.need("rules").malformed("a name of its own for each rule with exec", f"{rule.name} twice")
+
+
+def _exec(node: Node, place: int) -> ExecRule:
+    name, args = node.get("name"), _args(node.need("args"))
+    if args is None:
+        raise node.malformed("a list of arguments", '{"from_image": true}')
+    rule = ExecRule(
+        name.text(_NAME) if name else f"exec-{place}", args, _flag(node.get("terminal")), _flag(node.get("probe"))
     )
     node.finish()
     return rule

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import time_ns
 from typing import Final, TypeVar
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from orchestrator import launch as launches
 from orchestrator.bus import Bus, Histories, connect, subjects
@@ -22,7 +23,7 @@ from orchestrator.launch import Launch, Progress, held
 from orchestrator.lifecycle import State, Zone
 from schemas import commands_pb2
 from workers.host.node import Node
-from workers.host.shim.pod import ContainerRequest, Exit, SandboxRequest
+from workers.host.shim.pod import ContainerRequest, ExecRequest, Exit, SandboxRequest
 
 NEVER_RAN: Final = 255
 """Exit status of a container that was removed before it had a process."""
@@ -30,6 +31,13 @@ SIGNAL_SECONDS: Final = 15.0
 """In which a node must have answered a signal: a worker that was killed is back in three."""
 _ONE_TRY: Final = 5.0
 _PAUSE: Final = 0.25
+_LOOK: Final = 3
+"""Seconds that a node waits for a command's end before it is asked again."""
+_LATE: Final = 2.0
+_ONE_EXEC: Final = 15.0
+_EXEC_SECONDS: Final = 60.0
+"""In which a command must have been started or refused, whoever was killed meanwhile."""
+_KILLED: Final = 137
 _Answer = TypeVar("_Answer")
 
 
@@ -139,16 +147,95 @@ class BusPod:
         await self._append(StopRequested(reason), container, lambda now: _may_stop(now, container))
         await self._until(lambda now: _is_gone(now, container) or None)
 
+    async def start_exec(self, request: ExecRequest) -> int:
+        """See `Pod`."""
+        streams = request.streams
+        start = commands_pb2.ExecStart(
+            args=request.args,
+            terminal=streams.terminal,
+            stdin=streams.stdin,
+            stdout=streams.stdout,
+            stderr=streams.stderr,
+        )
+        asked = commands_pb2.ExecRequest(runc_id=request.container, exec=request.id, start=start)
+        # A boot init takes the same start twice for one, so it may be asked again.
+        return (await self._ask_exec(asked, _ONE_EXEC, _EXEC_SECONDS)).pid
+
+    async def exit_of_exec(self, container: str, exec_id: str) -> Exit:
+        """See `Pod`. A worker that is away will be back, and boot init keeps what it will ask for."""
+        wait = commands_pb2.ExecWait(seconds=_LOOK)
+        asked = commands_pb2.ExecRequest(runc_id=container, exec=exec_id, wait=wait)
+        while True:
+            try:
+                reply = await self._ask_exec(asked, _LOOK + _LATE, 2 * _LOOK)
+            except Temporary:
+                known = self._launch.containers.get(container)
+                if known is not None and known.progress.exit is None and not self._launch.progress.torn_down:
+                    continue
+                return Exit(_KILLED, time_ns())
+            except Permanent as fault:
+                if fault.code is not Code.NOT_FOUND:
+                    raise
+                return Exit(_KILLED, time_ns())
+            if reply.ended:
+                return Exit(reply.status, reply.exited_at_ns)
+
+    async def signal_exec(self, container: str, exec_id: str, number: int) -> None:
+        """See `Pod`."""
+        signal = commands_pb2.ExecSignal(signal=number)
+        await self._ask_exec(commands_pb2.ExecRequest(runc_id=container, exec=exec_id, signal=signal))
+
+    async def resize_exec(self, container: str, exec_id: str, rows: int, columns: int) -> None:
+        """See `Pod`."""
+        resize = commands_pb2.ExecResize(rows=rows, columns=columns)
+        await self._ask_exec(commands_pb2.ExecRequest(runc_id=container, exec=exec_id, resize=resize))
+
+    async def forget_exec(self, container: str, exec_id: str) -> None:
+        """See `Pod`."""
+        asked = commands_pb2.ExecRequest(runc_id=container, exec=exec_id, forget=commands_pb2.ExecForget())
+        await self._ask_exec(asked, patience=_ONE_TRY)
+
+    async def pause(self, container: str) -> None:
+        """See `Pod`."""
+        await self._control(commands_pb2.ControlRequest(runc_id=container, pause=commands_pb2.Pause()))
+
+    async def unpause(self, container: str) -> None:
+        """See `Pod`."""
+        await self._control(commands_pb2.ControlRequest(runc_id=container, unpause=commands_pb2.Unpause()))
+
+    async def limit(self, container: str, resources: bytes) -> None:
+        """See `Pod`."""
+        limit = commands_pb2.Limit(resources=resources)
+        await self._control(commands_pb2.ControlRequest(runc_id=container, limit=limit))
+
+    async def _control(self, request: commands_pb2.ControlRequest) -> None:
+        raw = await self._ask_node("control", request.SerializeToString(), _ONE_EXEC)
+        reply = commands_pb2.ControlReply()
+        _parse(reply, raw)
+        _raise_told(reply)
+
+    async def _ask_exec(
+        self, request: commands_pb2.ExecRequest, one_try: float = _ONE_TRY, patience: float | None = None
+    ) -> commands_pb2.ExecReply:
+        raw = await self._ask_node("exec", request.SerializeToString(), one_try, patience)
+        reply = commands_pb2.ExecReply()
+        _parse(reply, raw)
+        _raise_told(reply)
+        return reply
+
     async def _connected(self) -> _Connection:
         return await asyncio.shield(self._connection)
 
-    async def _ask_node(self, verb: str, request: bytes) -> bytes:
+    async def _ask_node(
+        self, verb: str, request: bytes, one_try: float = _ONE_TRY, patience: float | None = None
+    ) -> bytes:
         """Ask again while nobody answers: a worker that is starting anew is no reason to fail a stop."""
         connection, clock = await self._connected(), asyncio.get_running_loop().time
-        subject, ends = subjects.host_request(connection.node.name, verb), clock() + self._patience
+        patience = self._patience if patience is None else patience
+        subject, ends = subjects.host_request(connection.node.name, verb), clock() + patience
         while True:
             try:
-                return await connection.bus.request(subject, request, min(_ONE_TRY, self._patience))
+                return await connection.bus.request(subject, request, min(one_try, patience))
             except Temporary:
                 if clock() + _PAUSE > ends:
                     raise
@@ -173,6 +260,20 @@ class BusPod:
                 if (answer := look(self._launch)) is not None:
                     return answer
                 await self._news.wait()
+
+
+def _parse(reply: Message, raw: bytes) -> None:
+    try:
+        reply.ParseFromString(raw)
+    except DecodeError as error:
+        raise Permanent(Code.INTERNAL, "the node's answer does not parse", got=f"{len(raw)} bytes") from error
+
+
+def _raise_told(reply: commands_pb2.ExecReply | commands_pb2.ControlReply) -> None:
+    """As a Permanent, whatever it was: a kubelet would take UNAVAILABLE for containerd itself being away."""
+    if reply.code:
+        code = Code(reply.code) if reply.code in Code.__members__.values() else Code.INTERNAL
+        raise Permanent(code, reply.message, expected=reply.expected, got=reply.got, advice=reply.advice)
 
 
 # --- what is looked for in a launch: an answer, None for not yet, or a fault for never --------------------------------

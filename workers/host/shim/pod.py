@@ -50,6 +50,16 @@ class ContainerRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecRequest:
+    """A command that containerd wants beside a container's workload, by its words alone. `id` is containerd's."""
+
+    container: str
+    id: str
+    args: tuple[str, ...]
+    streams: Streams
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """How a first process ended: its status or 128 + signal, and when, in nanoseconds since 1970."""
 
@@ -87,3 +97,27 @@ class Pod(Protocol):
 
     async def remove(self, container: str, reason: str) -> None:
         """Ask for the removal of everything made, and wait until nothing is left. Fine when nothing was made."""
+
+    async def start_exec(self, request: ExecRequest) -> int:
+        """Have the enclave judge and start a command; its pid on this host, 0 when it has ended already."""
+
+    async def exit_of_exec(self, container: str, exec_id: str) -> Exit:
+        """Wait until a started command has ended; killed, where its container ended and nobody is left to tell."""
+
+    async def signal_exec(self, container: str, exec_id: str, number: int) -> None:
+        """Send a signal to a started command. Raises Permanent(NOT_FOUND) when it has ended."""
+
+    async def resize_exec(self, container: str, exec_id: str, rows: int, columns: int) -> None:
+        """Give its terminal another size."""
+
+    async def forget_exec(self, container: str, exec_id: str) -> None:
+        """Its status was taken."""
+
+    async def pause(self, container: str) -> None:
+        """Stop every process of a container where it is."""
+
+    async def unpause(self, container: str) -> None:
+        """Let them go on."""
+
+    async def limit(self, container: str, resources: bytes) -> None:
+        """Give a container other limits: `linux.resources` of an OCI configuration, in JSON."""

@@ -27,6 +27,10 @@ _TOPICS: Final = {
     events_pb2.TaskExit: "/tasks/exit",
     events_pb2.TaskDelete: "/tasks/delete",
     events_pb2.TaskOOM: "/tasks/oom",
+    events_pb2.TaskExecAdded: "/tasks/exec-added",
+    events_pb2.TaskExecStarted: "/tasks/exec-started",
+    events_pb2.TaskPaused: "/tasks/paused",
+    events_pb2.TaskResumed: "/tasks/resumed",
 }
 _KEPT: Final = 4096
 _SECONDS: Final = 5.0

@@ -8,6 +8,8 @@ Peer: containerd api/runtime/task/v2; runtime/v2/shim.go for what containerd doe
     Create of a container             container requested, until its root file system is sealed
     Start of a container              start requested, until its workload runs
     Kill, Delete                      a signal; removal, until nothing is left
+    Exec and what names an exec id    see `execs`
+    Pause, Resume, Update             what a host can do to a container by itself
 
 - A launch that fails and is held lets the running call wait: it may be resumed, until the hold is over.
 - A launch that fails answers the running call with its diagnosis. The task has then ended, with status 255: Kill finds
@@ -22,7 +24,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
 from typing import Final
@@ -31,12 +33,14 @@ import structlog
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message_factory import GetMessageClass
 
-from orchestrator.faults import Code, Fault
+from orchestrator.faults import Fault
 from schemas.containerd import events_pb2, process_pb2, types_pb2
 from schemas.containerd import task_pb2 as pb
 from workers.host.shim.bundle import Bundle, read_bundle
 from workers.host.shim.delete import ANSWER
+from workers.host.shim.execs import Execs
 from workers.host.shim.pod import ContainerRequest, Exit, Pod, SandboxRequest, Streams
+from workers.host.shim.process import FAILED, SIGNALLED, Process
 from workers.host.shim.publisher import Publisher
 from workers.host.shim.rootfs import mount, unmount
 from workers.host.shim.stats import metrics
@@ -44,34 +48,25 @@ from workers.host.shim.timestamp import timestamp
 from workers.host.shim.ttrpc.server import Method
 from workers.host.shim.ttrpc.status import Refusal, StatusCode
 
-LAUNCH_FAILED: Final = 255
-"""Exit status of a task whose launch failed: as containerd gives to a shim that it lost."""
-_SIGNALLED: Final = 128
 _LAST_SIGNAL: Final = 64
 _LONGEST_ID: Final = 128
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["Task"]
 _log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class Task:
-    """One container as containerd sees it. `pid` is 0 while it has no process."""
+@dataclass(slots=True, kw_only=True)
+class Task(Process):
+    """One container as containerd sees it."""
 
     bundle: Bundle
-    streams: Streams
-    pid: int = 0
     created: bool = False
-    started: bool = False
-    exit: Exit | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    paused: bool = False
 
     @property
     def status(self) -> process_pb2.Status:
-        """Where it is, in containerd's words."""
-        if self.exit is not None:
-            return process_pb2.STOPPED
-        return process_pb2.RUNNING if self.started else process_pb2.CREATED
+        """As every process's; the host can also stop one where it is."""
+        own = Process.status.__get__(self)
+        return process_pb2.PAUSED if self.paused and own == process_pb2.RUNNING else own
 
 
 class TaskService:
@@ -84,6 +79,7 @@ class TaskService:
         self._publisher = publisher
         self._background = background
         self._tasks: dict[str, Task] = {}
+        self._execs = Execs(pod, publisher, background)
         self.idle = asyncio.Event()
 
     def methods(self) -> Mapping[str, Method]:
@@ -107,11 +103,11 @@ class TaskService:
             raise Refusal(StatusCode.INVALID_ARGUMENT, f"{request.id} names another container than its bundle")
         if not bundle.is_sandbox and self._sandbox not in self._tasks:
             raise Refusal(StatusCode.FAILED_PRECONDITION, f"pod {self._sandbox} has no sandbox for {request.id}")
-        task = self._tasks[request.id] = Task(bundle, streams)
+        task = self._tasks[request.id] = Task(bundle=bundle, streams=streams)
         try:
             await self._request(request.id, task, request.rootfs)
         except BaseException:
-            self._end(request.id, task, Exit(LAUNCH_FAILED, time_ns()))
+            self._end(request.id, task, Exit(FAILED, time_ns()))
             raise
         task.created = True
         self._publisher.publish(
@@ -131,7 +127,9 @@ class TaskService:
 
     async def start(self, request: pb.StartRequest) -> pb.StartResponse:
         """Wait until the sandbox is attested, or ask for the container's start and wait until it runs."""
-        task = self._task(request.id, request.exec_id)
+        task = self._task(request.id)
+        if request.exec_id:
+            return await self._execs.start(request.id, request.exec_id)
         if not task.created and task.exit is None:
             raise Refusal(StatusCode.FAILED_PRECONDITION, f"task {request.id} is still being created")
         if task.started or task.exit is not None:
@@ -143,7 +141,7 @@ class TaskService:
             else:
                 task.pid = await self._pod.start_container(request.id)
         except BaseException:
-            self._end(request.id, task, Exit(LAUNCH_FAILED, time_ns()))
+            self._end(request.id, task, Exit(FAILED, time_ns()))
             raise
         if task.exit is not None:
             raise Refusal(StatusCode.FAILED_PRECONDITION, f"task {request.id} ended while it was being started")
@@ -155,9 +153,11 @@ class TaskService:
 
     async def kill(self, request: pb.KillRequest) -> Empty:
         """Send a signal, or end a task that has no process."""
-        task = self._task(request.id, request.exec_id)
+        task = self._task(request.id)
         if request.signal > _LAST_SIGNAL:
             raise Refusal(StatusCode.INVALID_ARGUMENT, f"there is no signal {request.signal}")
+        if request.exec_id:
+            return await self._execs.kill(request.id, request.exec_id, request.signal)
         async with task.turn:
             if task.exit is not None:
                 raise Refusal(StatusCode.NOT_FOUND, f"the process of {request.id} has ended")
@@ -165,20 +165,23 @@ class TaskService:
                 container = "" if task.bundle.is_sandbox else request.id
                 await self._pod.signal(container, request.signal, everything=request.all)
             elif request.signal:  # 0 only asks whether there is somebody
-                self._end(request.id, task, Exit(_SIGNALLED + request.signal, time_ns()))
+                self._end(request.id, task, Exit(SIGNALLED + request.signal, time_ns()))
         return Empty()
 
     async def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
         """Remove a task that has ended or was never started, and everything that was made for it."""
-        task = self._task(request.id, request.exec_id)
+        task = self._task(request.id)
+        if request.exec_id:
+            return await self._execs.delete(request.id, request.exec_id)
         async with task.turn:
             if task.started and task.exit is None:
                 raise Refusal(StatusCode.FAILED_PRECONDITION, f"the process of {request.id} is running")
             container = "" if task.bundle.is_sandbox else request.id
             await self._pod.remove(container, "removed by containerd")
             unmount(task.bundle.path / "rootfs")
-            ended = task.exit or Exit(_SIGNALLED + 9, time_ns())
+            ended = task.exit or Exit(SIGNALLED + 9, time_ns())
             self._end(request.id, task, ended)
+            self._execs.drop(request.id)
             if self._tasks.pop(request.id, None) is not None:
                 self._publisher.publish(
                     events_pb2.TaskDelete(
@@ -194,29 +197,13 @@ class TaskService:
         return reply
 
     async def wait(self, request: pb.WaitRequest) -> pb.WaitResponse:
-        """Wait until the task has ended."""
-        task = self._task(request.id, request.exec_id)
-        await task.ended.wait()
-        ended = task.exit or Exit(LAUNCH_FAILED, time_ns())
-        return pb.WaitResponse(exit_status=ended.status, exited_at=timestamp(ended.at_ns))
+        """Wait until the task, or a command beside it, has ended."""
+        return await self._process(request.id, request.exec_id).waited()
 
     async def state(self, request: pb.StateRequest) -> pb.StateResponse:
-        """Everything about a task."""
-        task = self._task(request.id, request.exec_id)
-        reply = pb.StateResponse(
-            id=request.id,
-            bundle=str(task.bundle.path),
-            pid=task.pid,
-            status=task.status,
-            stdin=task.streams.stdin,
-            stdout=task.streams.stdout,
-            stderr=task.streams.stderr,
-            terminal=task.streams.terminal,
-        )
-        if task.exit is not None:
-            reply.exit_status = task.exit.status
-            reply.exited_at.CopyFrom(timestamp(task.exit.at_ns))
-        return reply
+        """Everything about a task, or a command beside it."""
+        bundle = str(self._task(request.id).bundle.path)
+        return self._process(request.id, request.exec_id).state(request.id, request.exec_id, bundle)
 
     async def connect(self, request: pb.ConnectRequest) -> pb.ConnectResponse:
         """Who we are; also how containerd looks whether we live."""
@@ -224,10 +211,10 @@ class TaskService:
         return pb.ConnectResponse(shim_pid=os.getpid(), task_pid=task.pid if task else 0)
 
     async def pids(self, request: pb.PidsRequest) -> pb.PidsResponse:
-        """The first process only: what else runs in an enclave is not the host's to list."""
+        """What containerd started: the first process and the commands. Nothing else is the host's to list."""
         task = self._task(request.id)
-        alive = [process_pb2.ProcessInfo(pid=task.pid)] if task.pid and task.exit is None else []
-        return pb.PidsResponse(processes=alive)
+        alive = [task.pid, *self._execs.pids(request.id)] if task.pid and task.exit is None else []
+        return pb.PidsResponse(processes=[process_pb2.ProcessInfo(pid=pid) for pid in alive])
 
     async def stats(self, request: pb.StatsRequest) -> pb.StatsResponse:
         """What the container's cgroup has used."""
@@ -238,17 +225,55 @@ class TaskService:
             raise Refusal(StatusCode.NOT_FOUND, f"{request.id} has no process to measure") from error
 
     async def exec(self, request: pb.ExecProcessRequest) -> Empty:
-        """Refused, always: what the owner's policy has not admitted at the launch does not run in the enclave."""
+        """Remember a command for a container that runs; the enclave judges it when it is to start."""
+        task = self._running(request.id)
+        if task.bundle.is_sandbox:
+            raise Refusal(
+                StatusCode.FAILED_PRECONDITION, "a pod's sandbox runs no commands: name one of its containers"
+            )
+        if not request.exec_id:
+            raise Refusal(StatusCode.INVALID_ARGUMENT, "an exec has an id")
+        return self._execs.add(request)
+
+    async def resizepty(self, request: pb.ResizePtyRequest) -> Empty:
+        """Of a command's terminal; a workload has none of the host's."""
+        self._task(request.id)
+        if request.exec_id:
+            return await self._execs.resize(request.id, request.exec_id, request.height, request.width)
+        return Empty()
+
+    async def pause(self, request: pb.PauseRequest) -> Empty:
+        """Stop a container's processes where they are: a host's power, with or without this call."""
+        await self._pod.pause(_runc_name(self._running(request.id), request.id))
+        self._task(request.id).paused = True
+        self._publisher.publish(events_pb2.TaskPaused(container_id=request.id))
+        return Empty()
+
+    async def resume(self, request: pb.ResumeRequest) -> Empty:
+        """Let them go on."""
+        await self._pod.unpause(_runc_name(self._running(request.id), request.id))
+        self._task(request.id).paused = False
+        self._publisher.publish(events_pb2.TaskResumed(container_id=request.id))
+        return Empty()
+
+    async def update(self, request: pb.UpdateTaskRequest) -> Empty:
+        """Give a container's cgroup other limits. What its enclave was promised is not touched by that."""
+        task = self._running(request.id)
+        if not request.resources.type_url.endswith("/LinuxResources"):
+            raise Refusal(StatusCode.INVALID_ARGUMENT, "LinuxResources of the OCI runtime specification are expected")
+        await self._pod.limit(_runc_name(task, request.id), request.resources.value)
+        return Empty()
+
+    async def checkpoint(self, request: pb.CheckpointTaskRequest) -> Empty:
+        """Refused, always."""
+        self._task(request.id)
         raise Refusal(
-            StatusCode.FAILED_PRECONDITION,
-            f"{Code.CONFIG_PROCESS_DENIED}: exec into the enclave of {request.id} is denied; only the process that the "
-            "owner's launch policy admitted runs there",
-            Code.CONFIG_PROCESS_DENIED,
+            StatusCode.UNIMPLEMENTED, "an enclave cannot be checkpointed: its memory is nobody's to write to a disk"
         )
 
     async def closeio(self, request: pb.CloseIORequest) -> Empty:
-        """Nothing to do: the container reads containerd's FIFO itself and sees its end."""
-        self._task(request.id, request.exec_id)
+        """Nothing to do: the process reads containerd's FIFO itself and sees its end."""
+        self._process(request.id, request.exec_id)
         return Empty()
 
     async def shutdown(self, request: pb.ShutdownRequest) -> Empty:
@@ -257,10 +282,20 @@ class TaskService:
             self.idle.set()
         return Empty()
 
-    def _task(self, id_: str, exec_id: str = "") -> Task:
+    def _task(self, id_: str) -> Task:
         task = self._tasks.get(id_)
-        if task is None or exec_id:
-            raise Refusal(StatusCode.NOT_FOUND, f"no process {(exec_id or id_)[:_LONGEST_ID]} is known here")
+        if task is None:
+            raise Refusal(StatusCode.NOT_FOUND, f"no process {id_[:_LONGEST_ID]} is known here")
+        return task
+
+    def _process(self, id_: str, exec_id: str) -> Process:
+        task = self._task(id_)
+        return self._execs.find(id_, exec_id) if exec_id else task
+
+    def _running(self, id_: str) -> Task:
+        task = self._task(id_)
+        if not task.pid or not task.started or task.exit is not None:
+            raise Refusal(StatusCode.FAILED_PRECONDITION, f"the process of {id_} does not run")
         return task
 
     async def _request(self, id_: str, task: Task, mounts: Iterable[types_pb2.Mount]) -> None:
@@ -288,7 +323,7 @@ class TaskService:
             ended = await self._pod.exit_of("" if task.bundle.is_sandbox else id_)
         except Fault as fault:
             _log.error("exit unknown", id=id_, diagnosis=fault.diagnostics())
-            ended = Exit(LAUNCH_FAILED, time_ns())
+            ended = Exit(FAILED, time_ns())
         self._end(id_, task, ended)
 
     def _end(self, id_: str, task: Task, ended: Exit) -> None:
@@ -307,3 +342,8 @@ class TaskService:
                     exited_at=timestamp(ended.at_ns),
                 )
             )
+
+
+def _runc_name(task: Task, id_: str) -> str:
+    """What a pod calls it: the sandbox has no name of its own."""
+    return "" if task.bundle.is_sandbox else id_

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.any_pb2 import Any as Any_
 from google.protobuf.empty_pb2 import Empty
 
 from orchestrator.faults import Code, Permanent
@@ -271,13 +272,27 @@ async def test_there_are_64_signals_and_the_one_that_asks_ends_nothing(world: Wo
     assert (await world.state(APP)).status == process_pb2.CREATED
 
 
-async def test_exec_is_denied_and_an_execs_own_id_is_unknown(world: World) -> None:
+async def test_a_container_is_paused_and_goes_on_and_gets_other_limits(world: World) -> None:
     await world.create_sandbox()
-    denied = await refused(world.service.exec(pb.ExecProcessRequest(id=POD, exec_id="sh")))
-    assert denied.status is StatusCode.FAILED_PRECONDITION
-    assert Code.CONFIG_PROCESS_DENIED in str(denied)
-    asked = pb.StateRequest(id=POD, exec_id="sh")
-    assert (await refused(world.service.state(asked))).status is StatusCode.NOT_FOUND
+    await world.create_app()
+    assert (await refused(world.service.pause(pb.PauseRequest(id=APP)))).status is StatusCode.FAILED_PRECONDITION
+    await world.start(APP)
+    await world.service.pause(pb.PauseRequest(id=APP))
+    assert (await world.state(APP)).status == process_pb2.PAUSED
+    await world.service.resume(pb.ResumeRequest(id=APP))
+    assert (await world.state(APP)).status == process_pb2.RUNNING
+    limits = Any_(type_url="types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", value=b"{}")
+    await world.service.update(pb.UpdateTaskRequest(id=APP, resources=limits))
+    other = await refused(world.service.update(pb.UpdateTaskRequest(id=APP, resources=Any_(type_url="x/Other"))))
+    assert other.status is StatusCode.INVALID_ARGUMENT
+    assert world.pod.asked[-3:] == [f"pause {APP}", f"unpause {APP}", f"limit {APP} {{}}"]
+
+
+async def test_a_checkpoint_is_refused_and_says_why(world: World) -> None:
+    await world.create_sandbox()
+    told = await refused(world.service.checkpoint(pb.CheckpointTaskRequest(id=POD)))
+    assert told.status is StatusCode.UNIMPLEMENTED
+    assert "an enclave cannot be checkpointed" in str(told)
 
 
 async def test_the_shim_is_idle_only_when_its_last_task_is_deleted(world: World) -> None:

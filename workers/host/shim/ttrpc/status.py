@@ -36,7 +36,11 @@ class Refusal(Permanent):
         self.status = status
 
 
-_STATUS_OF: Final = {Code.NOT_FOUND: StatusCode.NOT_FOUND, Code.INPUT: StatusCode.INVALID_ARGUMENT}
+_STATUS_OF: Final = {
+    Code.NOT_FOUND: StatusCode.NOT_FOUND,
+    Code.INPUT: StatusCode.INVALID_ARGUMENT,
+    Code.EXEC_DENIED: StatusCode.FAILED_PRECONDITION,
+}
 
 
 def status_of(fault: Fault) -> StatusCode:

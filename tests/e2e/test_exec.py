@@ -1,0 +1,200 @@
+"""Commands beside a workload: denied unless the owner's policy admits them; then they are the workload's own kin."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import secrets
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from deploy.local.cri import ContainerState
+from orchestrator import events
+from orchestrator.events import Recorded
+from orchestrator.faults import Fault, Permanent
+from tests.e2e import victims
+from tests.e2e.cluster import Cluster, Launched
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.e2e
+EXEC = [
+    {"name": "health", "args": ["/bin/true"], "probe": True},
+    {"name": "greet", "args": ["/bin/echo", "hello", {"any": True}]},
+    {"name": "edit", "args": ["/bin/sh", "-i"], "terminal": True},
+    {"name": "script", "args": ["/bin/sh", "-c", {"any": True}]},
+    {"name": "copy", "args": ["/bin/cat"]},
+    {"name": "nothing", "args": ["/bin/not-there"]},
+]
+
+
+def admit(cluster: Cluster, repository: str, entries: Sequence[object]) -> None:
+    """The owner lists commands under the rule of one repository."""
+    policies = cluster.owner.policies
+    document = json.loads(policies.launch_policy.read_text())
+    (rule,) = [rule for rule in document["rules"] if rule["image"].endswith(repository)]
+    rule |= {"name": "web", "exec": list(entries)}
+    policies.launch_policy.write_text(json.dumps(document))
+    with closing(cluster.owner.admin()) as broker:
+        policies.put(broker)
+
+
+@pytest.fixture(scope="module")
+def reference(cluster: Cluster) -> str:
+    made = cluster.publish_web("exec:1", b"served\n")
+    admit(cluster, "/exec", EXEC)
+    return made
+
+
+@pytest.fixture(scope="module")
+def web(cluster: Cluster, reference: str) -> Iterator[Launched]:
+    with cluster.launched(reference, "web") as launched:
+        yield launched
+
+
+def told(cluster: Cluster, launched: Launched, *kinds: type) -> list[events.Body]:
+    """The bodies of these kinds in the pod's history, in which nothing was ignored."""
+    assert cluster.launch_of(launched.pod.id).ignored == ()
+    history = cluster.histories()[launched.pod.id]
+    return [m.fact.body for m in history if isinstance(m, Recorded) and isinstance(m.fact.body, kinds)]
+
+
+def ctr(cluster: Cluster, container: str, *command: str, terminal: bool = False) -> list[str]:
+    """What runs a command with streams that last: `kubectl exec -i`, without a kubelet."""
+    base = ["ctr", "--address", str(cluster.layout.containerd), "--namespace", "k8s.io", "tasks", "exec"]
+    return [*base, "--exec-id", secrets.token_hex(8), *(["--tty"] if terminal else []), container, *command]
+
+
+def test_it_runs_as_the_workload_does_and_its_output_and_status_come_back(cluster: Cluster, web: Launched) -> None:
+    script = "id; cat www/index.html; grep -E 'CapEff|Seccomp:|NoNewPrivs' /proc/self/status; echo bad >&2; exit 7"
+    code, out, errors = cluster.kubelet.exec(web.containers[0], ["/bin/sh", "-c", script])
+    same = "grep -E 'CapEff|Seccomp:|NoNewPrivs' /proc/1/status"
+    _, workload, _ = cluster.kubelet.exec(web.containers[0], ["/bin/sh", "-c", same])
+    assert (code, errors) == (7, b"bad\n")
+    assert out == b"uid=0(root) gid=0(root)\nserved\n" + workload
+    assert b"Seccomp:\t2" in workload
+
+
+def test_what_the_policy_does_not_admit_is_denied_with_a_reason_and_a_code(cluster: Cluster, web: Launched) -> None:
+    with pytest.raises(Permanent) as refused:
+        cluster.kubelet.exec(web.containers[0], ["/bin/env"])
+    assert "E-EXEC-001: the launch policy does not admit this command" in str(refused.value)
+    assert "greet: ['/bin/echo', 'hello', any text]" in str(refused.value)
+    assert cluster.kubelet.container_status(web.containers[0]).state is ContainerState.RUNNING
+
+
+def test_a_program_that_is_not_there_is_told_in_cruns_words(cluster: Cluster, web: Launched) -> None:
+    with pytest.raises(Permanent) as refused:
+        cluster.kubelet.exec(web.containers[0], ["/bin/not-there"])
+    assert "E-EXEC-002: the command could not be started" in str(refused.value)
+    assert "executable file `/bin/not-there` not found" in str(refused.value)
+
+
+def test_a_terminal_is_granted_where_the_policy_says_so_and_follows_its_size(cluster: Cluster, web: Launched) -> None:
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execvp("ctr", ctr(cluster, web.containers[0], "/bin/sh", "-i", terminal=True))
+    said = b""
+    try:
+        os.write(master, b"busybox tty; exit 5\n")
+        while chunk := os.read(master, 4096):
+            said += chunk
+    except OSError:
+        pass  # ctr has ended
+    finally:
+        os.close(master)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+    assert b"/dev/pts/0" in said
+
+    without = subprocess.run(
+        ["script", "-qec", " ".join(ctr(cluster, web.containers[0], "/bin/cat", terminal=True)), "/dev/null"],
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert b"E-EXEC-001: the launch policy grants this command no terminal" in without.stdout
+
+
+def test_every_byte_of_a_stream_comes_through_and_its_end_is_seen(cluster: Cluster, web: Launched) -> None:
+    sent = secrets.token_bytes(20 << 20)
+    command = ctr(cluster, web.containers[0], "/bin/cat")
+    done = subprocess.run(command, input=sent, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout == sent, done.stderr) == (0, True, b"")
+
+
+def test_the_history_tells_under_the_enclaves_key_what_ran_and_that_something_was_refused(
+    cluster: Cluster, reference: str
+) -> None:
+    with cluster.launched(reference, "told") as launched:
+        run = cluster.kubelet.exec
+        (container,) = launched.containers
+        assert run(container, ["/bin/echo", "hello", "hunter2"]) == (0, b"hello hunter2\n", b"")
+        for _ in range(5):
+            assert run(container, ["/bin/true"])[0] == 0
+        for _ in range(3):
+            with pytest.raises(Permanent):
+                run(container, ["/bin/echo", "hunter2"])
+        bodies = told(cluster, launched, events.ExecAdmitted, events.ExecRefused)
+        admitted = [body for body in bodies if isinstance(body, events.ExecAdmitted)]
+        assert [(body.rule, body.args, body.times) for body in admitted] == [
+            ("web/greet", ("/bin/echo", "hello", "*"), 1),
+            *(("web/health", ("/bin/true",), times) for times in (1, 2, 4)),
+        ]
+        refused = [body for body in bodies if isinstance(body, events.ExecRefused)]
+        assert [(body.code, body.times) for body in refused] == [("E-EXEC-001", 1), ("E-EXEC-001", 2)]
+        assert "hunter2" not in repr(bodies)
+        state = cluster.launch_of(launched.pod.id).containers[container]
+        assert (dict(state.execs), state.execs_refused) == ({"web/greet": 1, "web/health": 4}, 2)
+
+
+def test_its_status_survives_the_host_worker_that_was_killed_meanwhile(cluster: Cluster, web: Launched) -> None:
+    with ThreadPoolExecutor(1) as kubelet:
+        command = ["/bin/sh", "-c", "sleep 2; echo on; exit 42"]
+        running = kubelet.submit(cluster.kubelet.exec, web.containers[0], command)
+        eventually(lambda: sleeps(cluster, web))
+        victim = cluster.pid("worker")
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: all(s.ready and s.pid != victim for s in cluster.stack.status()))
+        assert running.result(60) == (42, b"on\n", b"")
+
+
+def test_one_that_takes_too_long_is_killed(cluster: Cluster, web: Launched) -> None:
+    with pytest.raises(Fault, match="ExecSync took too long"):
+        cluster.kubelet.exec(web.containers[0], ["/bin/sh", "-c", "exec sleep 600"], seconds=1)
+    eventually(lambda: not sleeps(cluster, web))
+
+
+def test_its_container_takes_it_along_and_without_an_agent_nothing_is_admitted(
+    cluster: Cluster, reference: str
+) -> None:
+    with cluster.launched(reference, "alone") as launched, ThreadPoolExecutor(1) as kubelet:
+        (container,) = launched.containers
+        running = kubelet.submit(cluster.kubelet.exec, container, ["/bin/sh", "-c", "sleep 600"])
+        eventually(lambda: sleeps(cluster, launched))
+        victims.kill(victims.agent_of(cluster, launched.pod.id))
+        eventually(lambda: cluster.launch_of(launched.pod.id).agent_lost)
+        with pytest.raises(Permanent, match="E-AGENT-002: nobody can judge this command"):
+            cluster.kubelet.exec(container, ["/bin/true"])
+        assert cluster.kubelet.container_status(container).state is ContainerState.RUNNING
+        cluster.kubelet.stop_container(container, grace_seconds=0)
+        assert running.result(60)[0] == 137
+
+
+def sleeps(cluster: Cluster, launched: Launched) -> list[str]:
+    """The processes called sleep in the container's cgroup."""
+    (container,) = launched.containers
+    processes = [p for p in Path("/proc").glob("[0-9]*") if container in text(p / "cgroup")]
+    return [p.name for p in processes if text(p / "comm") == "sleep\n"]
+
+
+def text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
