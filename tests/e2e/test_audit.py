@@ -48,6 +48,16 @@ def test_a_launch_is_logged_proved_and_verified_elsewhere(cluster: Cluster, tmp_
     assert [check["number"] for check in told["checks"]] == [1, 2, 3, 4, 5, 6]
     assert any("genuine under the given root" in sentence for sentence in told["proved"])
 
+    def run(*arguments: str | Path) -> str:
+        return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=True).stdout
+
+    file = tmp_path / "launch.jsonl"
+    for options in ((), ("--redact", "names")):
+        exported = run("export", pod, "-o", file, "--config", cluster.layout.client_config, *options)
+        assert f"{facts} messages, {facts} with proofs" in exported
+        imported = run("import", "--check-only", file, "--policy", policy)
+        assert f"proved: {facts} of its {facts} messages are in" in imported
+
 
 def test_the_writer_goes_on_where_it_was_killed(cluster: Cluster) -> None:
     config = cluster.layout.client_config
