@@ -2,8 +2,9 @@
 
 Zone: host. May import: `orchestrator.{bus,events,faults,fold,launch,lifecycle}`, the standard library.
 
-What is inherited is what was asked for (the pod, its containers, their starts), never what was done: every step is
-executed anew, in a sandbox and by an agent of the fork's own, with its own nonces, tokens, keys and reports. The
+What is inherited is what was asked for (the pod and its containers), never what was done: every step is executed anew,
+in a sandbox and by an agent of the fork's own, with its own nonces, tokens, keys and reports. Each container is started
+when it is ready, whether or not the other's was yet: containerd, whose word that is, knows nothing of the fork. The
 orchestrator states the requests, once, when it is given the order; its order is followed only if
 
 1. the other launch's history holds, and its fact of that index has the digest that the order names: what the operator
@@ -40,10 +41,10 @@ OVERRIDES: Final = "image=REFERENCE, image.CONTAINER=REFERENCE, hold=SECONDS, in
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the fork is asked for: the pod, and (id, container, whether it is to start)."""
+    """What the fork is asked for: the pod, and its containers by their ids."""
 
     pod: PodRequested
-    containers: tuple[tuple[str, ContainerRequested, bool], ...]
+    containers: tuple[tuple[str, ContainerRequested], ...]
 
 
 def plan(fork: str, order: ForkedFrom, history: Sequence[Recorded | Foreign]) -> Plan:
@@ -94,7 +95,7 @@ def _asked(fork: str, order: ForkedFrom, then: Launch, now: Launch) -> Plan:
             # Its streams are containerd's for the other one: what a fork says goes nowhere.
             asked = replace(asked, image=image, stdin="", stdout="", stderr="", terminal=False)
             id_ = hashlib.sha256(f"{fork}/{container.id}".encode()).hexdigest()
-            containers.append((id_, asked, bool(container.start_requested_ns)))
+            containers.append((id_, asked))
     if overrides:
         raise Permanent(
             Code.INPUT, f"there is no {min(overrides)} to override", expected=OVERRIDES, got=min(overrides)[:200]
@@ -155,17 +156,16 @@ async def inherit(histories: Histories, pod: str, actor: str) -> Launch:
         await histories.append(stop, allowed=lambda now: now.requested is None and now.progress.live)
         return await histories.launch(pod)
     await histories.append(Fact(pod, asked.pod, Zone.HOST, actor), allowed=lambda now: now.requested is None)
-    for id_, container, start in asked.containers:
-        await _ask_for(histories, Fact(pod, container, Zone.HOST, actor, container=id_), start=start)
+    for id_, container in asked.containers:
+        await _ask_for(histories, Fact(pod, container, Zone.HOST, actor, container=id_))
     return await histories.launch(pod)
 
 
-async def _ask_for(histories: Histories, fact: Fact, *, start: bool) -> None:
+async def _ask_for(histories: Histories, fact: Fact) -> None:
     id_ = fact.container
     await histories.append(fact, allowed=lambda now: now.progress.live and id_ not in now.containers)
-    if start:
-        started = replace(fact, body=events.StartRequested())
-        await histories.append(started, allowed=lambda now: _not_started(now, id_))
+    started = replace(fact, body=events.StartRequested())
+    await histories.append(started, allowed=lambda now: _not_started(now, id_))
 
 
 def _not_started(launch: Launch, id_: str) -> bool:

@@ -202,10 +202,11 @@ def _await(row: Transition, container: str, progress: Progress, since_ns: int) -
 
 
 def held(launch: Launch, progress: Progress) -> bool:
-    """Whether what failed here is kept for somebody to resume it. Nothing goes on after a forged fact."""
+    """Whether what failed here is kept for somebody to resume it. Nothing goes on after a forged fact, or a stop."""
     return (
         launch.requested is not None
         and launch.requested.hold_seconds > 0
+        and launch.progress.state not in (State.STOPPING, State.GONE)
         and progress.state is State.FAILED
         and not progress.torn_down
         and progress.failure is not None

@@ -18,7 +18,7 @@ Attempts go on counting: what an earlier attempt left behind, or still says, is 
 from __future__ import annotations
 
 from orchestrator.faults import Code, Permanent
-from orchestrator.launch import Launch, held
+from orchestrator.launch import Launch, Progress, held
 from orchestrator.lifecycle import BY_NAME, State, Transition
 
 
@@ -44,11 +44,13 @@ def _check_held(launch: Launch, container: str) -> None:
     if code is Code.FACT_FORGED:
         raise _not_resumable("somebody else has spoken for its enclave", "a history without forged facts", str(code))
     if progress.torn_down or progress.state is not State.FAILED:
-        raise _not_resumable("what it was made of is removed, or about to be", "what failed, still held", _end(launch))
-    if not held(launch, progress):
-        raise _not_resumable("its pod did not ask to be held", "hold_seconds above 0", "0: it is torn down at once")
+        raise _not_resumable(
+            "what it was made of is removed, or about to be", "what failed, still held", _end(progress)
+        )
     if container and (not launch.progress.live or launch.agent_lost or launch.attested is None):
         raise _not_resumable("its pod's agent is not there", "a live pod with its agent", str(launch.progress.state))
+    if not held(launch, progress):
+        raise _not_resumable("its pod did not ask to be held", "hold_seconds above 0", "0: it is torn down at once")
     if not container and progress.exit is not None:
         raise _not_resumable("its pause container has ended", "a sandbox", f"exit status {progress.exit.code}")
 
@@ -62,8 +64,8 @@ def _of_pod(launch: Launch) -> tuple[str, ...]:
     return ("attest", "launch_agent")
 
 
-def _end(launch: Launch) -> str:
-    return launch.progress.stop_reason or str(launch.progress.state)
+def _end(progress: Progress) -> str:
+    return progress.stop_reason or str(progress.state)
 
 
 def _not_resumable(why: str, expected: str, got: str) -> Permanent:

@@ -69,11 +69,11 @@ def fork(
     pod, asked = operate(config, stack, by, reason, act)
     if as_json:
         made = not dry_run
-        containers = [{"id": id_ if made else None, "image": c.image, "starts": s} for id_, c, s in asked.containers]
+        containers = [{"id": id_ if made else None, "image": c.image} for id_, c in asked.containers]
         print_json({"pod": pod if made else None, "name": asked.pod.name, "containers": containers})
         return
     lines = [f"{'would be asked for' if dry_run else pod}: {asked.pod.namespace}/{asked.pod.name} on {asked.pod.node}"]
-    lines += [f"  {c.name or id_[:12]}: {c.image}{'' if s else ', not started'}" for id_, c, s in asked.containers]
+    lines += [f"  {container.name or id_[:12]}: {container.image}" for id_, container in asked.containers]
     for line in lines:
         click.echo(drawing.printable(line))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -13,17 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.cri import ContainerSpec, Pod
+from orchestrator.bus import Histories, connect
 from orchestrator.events import Foreign, PodRequested, Recorded
-from orchestrator.launch import Launch, awaited
+from orchestrator.fold import apply
+from orchestrator.launch import Launch, awaited, new
 from orchestrator.lifecycle import HOLD
 from tests.e2e.cluster import Cluster, Launched
-from tests.waiting import eventually
 from workers.host.shim.bundle import HOLD_ANNOTATION
 
 PROGRAM = Path(sys.executable).with_name("enclave-cc")
 WHY = ("--reason", "the owner has mended it", "--by", "alice")
 HELD_FOR = "100"
 """Seconds; less than a kubelet waits for an answer."""
+
+PATIENCE = 60.0
+"""Seconds; only a failure takes as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Launcher:
     def launch(self, name: str, *, command: tuple[str, ...] = (), hold: str = HELD_FOR) -> Held:
         """Ask for a pod and its container; returns as soon as the pod is in a history."""
         answer = self._pool.submit(self._launch, name, command, hold)
-        return Held(eventually(lambda: pod_named(self._cluster, name)), answer)
+        return Held(until_named(self._cluster, name), answer)
 
     def _launch(self, name: str, command: tuple[str, ...], hold: str) -> Launched:
         kubelet = self._cluster.kubelet
@@ -86,23 +91,35 @@ def launching(cluster: Cluster, reference: str) -> Iterator[Launcher]:
             cluster.kubelet.remove_everything()
 
 
-def pod_named(cluster: Cluster, name: str) -> str | None:
-    """The newest pod of that name."""
-    found = None
-    for pod, history in cluster.histories().items():
-        asked = [m.fact.body for m in history if isinstance(m, Recorded) and isinstance(m.fact.body, PodRequested)]
-        found = pod if asked and asked[0].name == name else found
-    return found
+def until_named(cluster: Cluster, name: str) -> str:
+    """The newest pod of that name, as soon as there is one."""
+
+    async def look() -> str:
+        async with await connect(cluster.stack.credentials("reader"), "tests") as bus:
+            found = ""
+            while not found:
+                async for pod, message in Histories(bus).scan():
+                    body = message.fact.body if isinstance(message, Recorded) else None
+                    found = pod if isinstance(body, PodRequested) and body.name == name else found
+                await asyncio.sleep(0.05)
+            return found
+
+    return asyncio.run(asyncio.wait_for(look(), PATIENCE))
 
 
 def until_held(cluster: Cluster, pod: str) -> Launch:
     """The launch, once something of it has failed and is held."""
 
-    def look() -> Launch | None:
-        launch = cluster.launch_of(pod)
-        return launch if any(step.transition is HOLD for step in awaited(launch)) else None
+    async def look() -> Launch:
+        launch = new(pod)
+        async with await connect(cluster.stack.credentials("reader"), "tests") as bus:
+            async for message in Histories(bus).follow(pod):
+                launch = apply(launch, message)
+                if any(step.transition is HOLD for step in awaited(launch)):
+                    break
+        return launch
 
-    return eventually(look)
+    return asyncio.run(asyncio.wait_for(look(), PATIENCE))
 
 
 def facts(history: list[Recorded | Foreign], kind: type) -> list[Recorded]:

@@ -193,18 +193,21 @@ def test_a_container_goes_on_when_the_owner_has_put_the_policy(site: Site) -> No
     gone(site, held.id)
 
 
-def test_a_pod_goes_on_with_its_attestation_when_its_agent_is_listed(site: Site) -> None:
+@pytest.mark.parametrize(("start", "step", "agents"), [("agent-up", "attest", 1), ("sandbox", "launch_agent", 2)])
+def test_a_pod_goes_on_when_its_agent_is_listed_with_that_agent_or_another(
+    site: Site, start: str, step: str, agents: int
+) -> None:
     with site.agent_unlisted():
-        held = site.launcher.launch("unlisted")
+        held = site.launcher.launch(f"unlisted-{agents}")
         launch = until_held(site.cluster, held.id)
     assert launch.failure is not None
     assert (launch.failure.transition, launch.failure.diagnosis.code) == ("attest", Code.ATTEST_NOT_LISTED)
-    shown = typed(site.cluster, "resume", "default/unlisted", *WHY)
+    shown = typed(site.cluster, "resume", f"default/unlisted-{agents}", "--from", start, *WHY)
     assert shown.code == 0, shown.err
-    assert "goes on with attest" in shown.out
+    assert f"goes on with {step}" in shown.out
     booted(site, held.launched.result(60))
     history = site.history(held.id)
-    assert len(facts(history, events.SandboxCreated)) == len(facts(history, events.AgentUp)) == 1
+    assert (len(facts(history, events.SandboxCreated)), len(facts(history, events.AgentUp))) == (1, agents)
     assert max(Counter(fresh(history)).values()) == 1
 
 
@@ -326,6 +329,24 @@ def test_a_fork_runs_beside_the_other_and_is_stopped_without_a_trace(site: Site)
     assert stopped.code == 0, stopped.err
     gone(site, fork)
     assert booted(site, launched) == parent, "the other one has noticed nothing"
+
+
+def test_what_failed_is_tried_with_another_image_and_given_up(site: Site) -> None:
+    cluster = site.cluster
+    with site.key_unknown():
+        held = site.launcher.launch("what-if")
+        until_held(cluster, held.id)
+        made = typed(cluster, "fork", held.id, "--set", f"image={site.other}", "--set", "hold=0", *WHY, "--json")
+        assert made.code == 0, made.err
+        fork = made.document["pod"]
+        assert typed(cluster, "follow", fork, "--until-settled").code == 0
+    for pod in (fork, held.id):
+        assert typed(cluster, "stop", pod, *WHY).code == 0
+    with pytest.raises(Permanent, match=Code.KEY_UNKNOWN):
+        held.launched.result(60)
+    cluster.remove(held.id)
+    gone(site, fork)
+    gone(site, held.id)
 
 
 def inside(pid: int) -> bytes | None:

@@ -219,6 +219,13 @@ def test_a_hold_counts_from_the_failure_whenever_the_process_ends_that_it_left(m
     assert hold_ends(made.exited(code=125)) == ends
 
 
+def test_a_container_is_held_no_longer_than_its_pod(made: History) -> None:
+    launch = made.stop()
+    assert not held(launch, launch.containers[APP].progress)
+    with pytest.raises(Permanent, match="its pod's agent is not there"):
+        resumable(launch, APP)
+
+
 def hold_ends(launch: Launch) -> int:
     return next(step.deadline_ns for step in awaited(launch) if step.transition is HOLD)
 

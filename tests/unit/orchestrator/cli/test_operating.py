@@ -235,7 +235,7 @@ async def test_a_fork_on_trial_only_says_what_it_would_be(terminal: InProcess) -
     shown = await terminal.run("fork", HELD, "--at", "4", "--dry-run", *WHY)
     assert (shown.code, shown.out) == (0, "would be asked for: payments/redis-0.fork on node-a\n")
     both = await terminal.run("fork", HELD, "--dry-run", *WHY)
-    assert both.out.count("redis: 127.0.0.1:5000/redis:7, not started") == 2
+    assert both.out.count("redis: 127.0.0.1:5000/redis:7\n") == 2
     document = (await terminal.run("fork", HELD, "--dry-run", *WHY, "--json")).document
     assert (document["pod"], [one["id"] for one in document["containers"]]) == (None, [None, None])
     for wrong in (("--at", "99"), ("--set", "cpu=2"), ("--set", "image")):
