@@ -78,6 +78,22 @@ async def test_tail_that_follows_ends_when_the_log_is_rewound(terminal: Terminal
     assert b"E-AUDIT-006" in err
 
 
+async def test_the_members_are_those_that_the_page_names(
+    terminal: Terminal, tmp_path: Path, promised: dict[str, set[str]]
+) -> None:
+    async def members(*arguments: str) -> set[str]:
+        return set((await terminal.run("audit", *arguments, "--json")).document)
+
+    assert (
+        set((await lines(terminal, "search", "--limit", "1"))[0]) == promised["a line of audit tail and audit search"]
+    )
+    assert await members("checkpoint") == promised["audit checkpoint"]
+    assert await members("prove", PODS[0], "--out", str(tmp_path / "bundle")) == promised["audit prove"]
+    assert await members("fsck") == await members("verify") == promised["audit verify and audit fsck"]
+    verified = (await terminal.run("audit", "verify", "--json")).document
+    assert set(verified["checks"][0]) == promised["one of checks"]
+
+
 async def test_search_takes_every_filter(terminal: Terminal) -> None:
     async def found(*arguments: str) -> list[object]:
         return [line["index"] for line in await lines(terminal, "search", *arguments)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -58,15 +57,6 @@ class Terminal:
         async with asyncio.timeout(30):
             out, err = await process.communicate()
         return Shown(process.returncode or 0, out.decode(), err.decode())
-
-
-@pytest.fixture
-def promised(repository: Path) -> dict[str, set[str]]:
-    """The rows of the page's table of members, by document."""
-    page = (repository / "docs/command-line.md").read_text()
-    table = page.partition("| document | members |")[2].partition("\n\n")[0]
-    rows = [line.strip("| ").split(" | ", 1) for line in table.splitlines() if line.startswith("| ")]
-    return {name.replace("`", ""): set(re.findall(r"`([a-z_]+)`", members)) for name, members in rows}
 
 
 class InProcess:

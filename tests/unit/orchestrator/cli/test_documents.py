@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from orchestrator.replay.diverge import Divergence
+from orchestrator.replay.whatif import Judged
 from tests.unit.orchestrator.cli.conftest import BOOTED, FORGED, REFUSED, Terminal
 
 
@@ -32,6 +35,17 @@ async def test_the_members_are_those_that_the_page_names(terminal: Terminal, pro
     assert members(events["events"][0]) == promised["one of events"]
     followed = await terminal.run("follow", BOOTED, "--until-settled", "--json")
     assert members(json.loads(followed.out.splitlines()[0])) == promised["a line of follow"]
+    assert members(await document("describe", REFUSED)) == promised["describe LAUNCH"]
+    assert members(await document("describe", "E-KEY-002")) == promised["describe CODE"]
+    compared = await document("diff", REFUSED, BOOTED)
+    assert members(compared) == promised["diff"]
+    assert members(compared["comparison"]) == promised["a comparison"]
+    assert members(compared["comparison"]["parts_at"]) == promised["a difference"]
+    replayed = await document("replay", REFUSED)
+    assert members(replayed) == promised["replay"]
+    assert members(replayed["replayed"][0]) == promised["one of replayed"]
+    assert {field.name for field in fields(Divergence)} == promised["divergence"]
+    assert {field.name for field in fields(Judged)} == promised["one of judged"]
     assert members(await document("verify", BOOTED)) == promised["verify"]
     assert members(await document("verify", FORGED)) == promised["verify, where it does not hold"]
 
