@@ -1,0 +1,168 @@
+"""The host worker at a boot init's door: commands by real crun, beside a real workload, without an enclave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from orchestrator.faults import Code, Permanent, Temporary
+from schemas.execs import Forget, Resize, Signal, Start, Wait
+from schemas.places import EXEC_DOOR
+from tests.busybox import Bundles
+from tests.simulators.boot_init import CONTAINER, booted
+from workers.host.exec_door import ask
+from workers.host.fifos import opened
+
+SCRIPT = "read line; n=0; while [ $n -lt 3 ]; do n=$((n+1)); echo $n; done; exit 7"
+
+
+@pytest.fixture
+def init(tmp_path: Path) -> Iterator[int]:
+    with booted(Bundles(tmp_path)) as (pid, _):
+        yield pid
+
+
+def start(id_: str, *args: str, terminal: bool = False) -> Start:
+    return Start(CONTAINER, id_, args, terminal)
+
+
+async def started(pid: int, request: Start, streams: tuple[int, int, int] | None = None) -> int:
+    """The command's pid on this machine."""
+    async with opened("", "", "") as nothing:
+        return (await ask(pid, request, streams or nothing, seconds=30))[1]
+
+
+async def ended(pid: int, id_: str) -> int:
+    return (await ask(pid, Wait(CONTAINER, id_), seconds=30))[0].status
+
+
+async def refused(pid: int, request: Start | Wait | Signal) -> Permanent:
+    with pytest.raises(Permanent) as told:
+        await started(pid, request) if isinstance(request, Start) else await ask(pid, request, seconds=30)
+    return told.value
+
+
+async def test_output_status_and_pid_come_back_and_the_status_as_often_as_it_is_asked(init: int) -> None:
+    near, far = os.pipe()
+    typing, source = os.pipe()
+    assert await started(init, start("e1", "sh", "-c", SCRIPT), (typing, far, far)) > 0
+    for descriptor in (far, typing, source):
+        os.close(descriptor)
+    assert [await ended(init, "e1") for _ in range(2)] == [7, 7]
+    with os.fdopen(near, "rb") as output:
+        assert output.read() == b"1\n2\n3\n", "and nobody else holds the other end"
+    await ask(init, Forget(CONTAINER, "e1"), seconds=5)
+    assert (await refused(init, Wait(CONTAINER, "e1"))).code is Code.NOT_FOUND
+
+
+async def test_a_command_that_is_asked_for_twice_runs_once(init: int) -> None:
+    request = start("e1", "slow", "unused")
+    both = await asyncio.gather(started(init, request), started(init, request), return_exceptions=True)
+    assert {type(one) for one in both} == {Permanent}, "there is no program called slow"
+    once = start("e2", "sleep", "100")
+    pids = {await started(init, once) for _ in range(3)}
+    assert len(pids) == 1
+    os.kill(pids.pop(), 9)
+    assert await ended(init, "e2") == 137
+
+
+async def test_signals_reach_it_until_it_has_ended(init: int) -> None:
+    await started(init, start("e1", "sleep", "100"))
+    await ask(init, Signal(CONTAINER, "e1", 0), seconds=5)
+    await ask(init, Signal(CONTAINER, "e1", 15), seconds=5)
+    assert await ended(init, "e1") == 143
+    assert (await refused(init, Signal(CONTAINER, "e1", 9))).code is Code.NOT_FOUND
+
+
+async def test_many_run_at_once_and_each_has_its_own_status(init: int) -> None:
+    async def run(number: int) -> int:
+        await started(init, start(f"e{number}", "sh", "-c", f"exit {number}"))
+        return await ended(init, f"e{number}")
+
+    assert await asyncio.gather(*map(run, range(24))) == list(range(24))
+
+
+async def test_who_waits_no_longer_leaves_no_thread_behind(init: int) -> None:
+    await started(init, start("e1", "sleep", "100"))
+    threads = Path(f"/proc/{init}/task")
+    before = len(list(threads.iterdir()))
+    for _ in range(3):
+        with pytest.raises(Temporary):
+            await ask(init, Wait(CONTAINER, "e1"), seconds=0.1)
+    async with asyncio.timeout(10):
+        while len(list(threads.iterdir())) > before:
+            await asyncio.sleep(0.05)
+
+
+async def test_refusals_come_in_their_own_words(init: int) -> None:
+    denied = await refused(init, start("e1", "denied", "hunter2"))
+    assert (denied.code, denied.diagnosis.message) == (Code.EXEC_DENIED, "denied by the test")
+    missing = await refused(init, start("e2", "/bin/not-there"))
+    assert missing.code is Code.EXEC_FAILED
+    assert "/bin/not-there" in missing.diagnosis.got
+    assert (await refused(init, Start("another", "e3", ("true",), False))).code is Code.NOT_FOUND
+    too_long = await refused(init, start("e4", "x" * 200_000))
+    assert too_long.code is Code.INPUT
+
+
+async def test_a_terminal_has_a_size_and_ends_with_its_command(init: int) -> None:
+    typing, source = os.pipe()
+    shown, target = os.pipe()
+    await started(init, start("e1", "sh", terminal=True), (typing, target, target))
+    os.close(target)
+    await ask(init, Resize(CONTAINER, "e1", 12, 34), seconds=5)
+    os.write(source, b"busybox stty size; exit 3\n")
+    assert await ended(init, "e1") == 3
+    with os.fdopen(shown, "rb") as screen:
+        assert b"12 34" in screen.read()
+    os.close(source)
+    os.close(typing)
+
+
+@pytest.mark.parametrize("packet", [b"{}", b"\0", b'{"ask": "start"}', b"x" * 200_000])
+async def test_garbage_is_answered_and_the_door_stays(init: int, packet: bytes) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
+        stranger.connect(f"/proc/{init}/root{EXEC_DOOR}")
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        stranger.send(packet)
+        assert b'"E-INPUT-001"' in await asyncio.to_thread(stranger.recv, 4096)
+    await started(init, start("e1", "true"))
+    assert await ended(init, "e1") == 0
+
+
+async def test_a_start_needs_its_streams(init: int) -> None:
+    with pytest.raises(Permanent, match="a command needs its streams"):
+        await ask(init, start("e1", "true"), seconds=5)
+
+
+async def test_commands_end_with_the_workload_whose_status_is_kept(tmp_path: Path) -> None:
+    with booted(Bundles(tmp_path), "sh", "-c", "sleep 1; exit 5") as (init, process):
+        await started(init, start("e1", "sleep", "100"))
+        with suppress(Permanent):  # or nobody is there any more to tell it
+            assert await ended(init, "e1") == 137
+        assert await asyncio.to_thread(process.wait, 30) == 5
+    with pytest.raises(Permanent) as gone:
+        await ask(init, Wait(CONTAINER, "e1"), seconds=5)
+    assert gone.value.code is Code.NOT_FOUND
+
+
+async def test_a_fifo_is_opened_when_its_writer_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "stdin"
+    os.mkfifo(path)
+
+    async def write_later() -> None:
+        await asyncio.sleep(0.2)
+        writer = await asyncio.to_thread(os.open, path, os.O_WRONLY)
+        os.write(writer, b"typed")
+        os.close(writer)
+
+    writing = asyncio.create_task(write_later())
+    async with opened(str(path), "", "") as (stdin, _, _):
+        assert await asyncio.to_thread(os.read, stdin, 16) == b"typed"
+    await writing
