@@ -26,7 +26,7 @@ from tests.simulators.history import APP, POD, EventKey
 from workers.host import node as configuration
 from workers.host.node import Node
 from workers.host.shim.bus_pod import BusPod
-from workers.host.shim.pod import ContainerRequest, Exit, SandboxRequest, Streams
+from workers.host.shim.pod import ContainerRequest, ExecRequest, Exit, SandboxRequest, Streams
 
 T = TypeVar("T")
 SANDBOX = SandboxRequest("/bundle/pod", "shop", "web", "u-1", "")
@@ -263,6 +263,38 @@ async def test_a_signal_is_a_request_to_the_node_and_its_refusal_a_fault(stage: 
         await bounded(pod.signal("", 9, everything=False))
     assert gone.value.code is Code.NOT_FOUND
     assert [(s.runc_id, s.signal, s.all) for s in seen] == [(APP, 15, True), (POD, 9, False)]
+
+
+async def test_commands_are_asked_of_the_node_again_while_it_is_away_and_end_with_their_container(
+    stage: Stage, pod: BusPod
+) -> None:
+    seen: list[commands_pb2.ExecRequest] = []
+    replies = [
+        commands_pb2.ExecReply(pid=4711),
+        commands_pb2.ExecReply(code="E-EXEC-001", message="denied", expected="e", got="g", advice="a"),
+        commands_pb2.ExecReply(),
+        commands_pb2.ExecReply(ended=True, status=7, exited_at_ns=5),
+        commands_pb2.ExecReply(code="E-INPUT-002", message="the app enclave is not there"),
+    ]
+
+    async def answer(raw: bytes) -> bytes:
+        seen.append(commands_pb2.ExecRequest.FromString(raw))
+        return replies[len(seen) - 1].SerializeToString()
+
+    request = ExecRequest(APP, "e1", ("/bin/id",), Streams(stdout="/fifo/out", terminal=True))
+    starting = asyncio.create_task(pod.start_exec(request))
+    await asyncio.sleep(0.3)  # the node is away: nobody has answered by now
+    assert not starting.done()
+    await stage.bus.serve(subjects.host_request("node-a", "exec"), answer)
+    assert await bounded(starting) == 4711
+    with pytest.raises(Permanent) as refused:
+        await bounded(pod.start_exec(request))
+    assert (refused.value.code, refused.value.diagnosis.expected) == (Code.EXEC_DENIED, "e")
+    assert await bounded(pod.exit_of_exec(APP, "e1")) == Exit(7, 5)
+    assert (await bounded(pod.exit_of_exec(APP, "e1"))).status == 137
+    start = commands_pb2.ExecStart(args=["/bin/id"], stdout="/fifo/out", terminal=True)
+    assert seen[0] == commands_pb2.ExecRequest(runc_id=APP, exec="e1", start=start)
+    assert [asked.WhichOneof("ask") for asked in seen] == ["start", "start", "wait", "wait", "wait"]
 
 
 async def test_a_bus_that_cannot_be_used_is_told_to_every_caller(stage: Stage) -> None:
