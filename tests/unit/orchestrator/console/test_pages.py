@@ -101,6 +101,21 @@ async def test_a_launch_under_way_says_whom_it_waits_for(browser: Browser) -> No
     assert "Attested: waits for decrypt_image" in text
 
 
+async def test_what_is_held_says_until_when_and_an_order_who_gave_it_and_why(browser: Browser) -> None:
+    history = History()
+    history.up_to_attested(hold_seconds=60)
+    history.container()
+    history.failed("decrypt_image", container=APP)
+    await browser.tell(history)
+    text = text_of(await browser.see(f"/launches/{POD}"))
+    assert "enclave-cc resume of redis: what failed is held until 00:01:00" in text
+    history.resume(APP)
+    await browser.tell(history)
+    text = text_of(await browser.see(f"/launches/{POD}"))
+    assert "resume of redis: the key broker is back by host-worker/node-a , signed by an operator’s key" in text
+    assert "what failed is held" not in text
+
+
 async def test_the_timeline_is_drawn_as_svg_by_the_server(browser: Browser) -> None:
     await browser.tell(failing())
     html = await browser.see(f"/launches/{POD}")
