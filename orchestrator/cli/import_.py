@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -59,6 +60,7 @@ def checked(exported: Exported) -> list[str]:
     ]
     if exported.redacted:
         lines.append(f"not checked: the contents of {', '.join(exported.redacted)}, which were taken out")
+        lines += [f"said by whoever exported it: {told}" for told in _decided(exported)]
         return lines
     history = exported.history()
     diverged = first_divergence(exported.pod, history, exported.decided)
@@ -74,6 +76,16 @@ def checked(exported: Exported) -> list[str]:
         lines += [f"proved: {sentence}" for sentence in verified.proved]
         lines += [f"not proved: {sentence}" for sentence in verified.not_proved]
     return lines
+
+
+def _decided(exported: Exported) -> Iterator[str]:
+    """What the launch had come to, where its facts cannot say it any more."""
+    for decision in exported.decided[-1:]:
+        states = (
+            f"{f'container {whose[: drawing.SHORT]}' if whose else 'the pod'} is {s}" for whose, s in decision.states
+        )
+        failed = f"it failed with {decision.failure}" if decision.failure else "nothing of it has failed"
+        yield f"{', '.join(states)}; {failed}"
 
 
 def _keep(file: Path, exported: Exported) -> str:

@@ -73,5 +73,6 @@ def test_of_a_redacted_one_the_proofs_hold_and_what_cannot_be_checked_is_told(fi
     imported = run(files, COMMAND, "import", "--check-only", files / "redacted", "--policy", files / "policy")
     assert "names were taken out" in imported
     assert "not checked: the contents of pod-requested" in imported
+    assert "the pod is attested, container 0f0f0f0f0f0f is app-booted; nothing of it has failed" in imported
     assert "proved: 11 of its 11 messages are in test.example/audit at size 11; witnesses: w0 at" in imported
     assert b"redis" not in (files / "redacted").read_bytes()
