@@ -18,6 +18,9 @@ from orchestrator.launch import Container, Launch
 from orchestrator.lifecycle import TRANSITIONS
 from orchestrator.story import LaunchStory, Outcome, Step
 
+_CHECK: Final = "; expected "
+"""Between what failed and the check's own words, which a sentence leaves out."""
+
 SLOWER: Final = 3
 """A step that took so many times as long as the other's is told; less is noise between two runs."""
 
@@ -185,7 +188,7 @@ def _outcome(step: Step, told: LaunchStory) -> str:
     failure = next((f.failure for f in told.failures if f.failure.transition == step.transition.name), None)
     if step.outcome is Outcome.FAILED and failure is not None:
         d = failure.diagnosis
-        return f"failed: {d.code} {d.message}; expected {d.expected or '-'}; got {d.got or '-'}"
+        return f"failed: {d.code} {d.message}{_CHECK}{d.expected or '-'}; got {d.got or '-'}"
     tries = f" at attempt {step.attempts} after {', '.join(codes)}" if codes else ""
     return f"{step.outcome}{tries}"
 
@@ -193,10 +196,8 @@ def _outcome(step: Step, told: LaunchStory) -> str:
 def _parted(one: LaunchStory, other: LaunchStory, parted: Difference, before: tuple[Difference, ...]) -> str:
     reason = ", ".join(dict.fromkeys(f"{difference.what} ({difference.where})" for difference in before))
     given = f"before it they differ in {reason}" if reason else "up to there they were given the same"
-    return (
-        f"{one.title} and {other.title} part at {parted.what} of {parted.where}: "
-        f"{parted.one} here, {parted.other} there; {given}"
-    )
+    here, there = (side.partition(_CHECK)[0] for side in (parted.one, parted.other))
+    return f"{one.title} and {other.title} part at {parted.what} of {parted.where}: {here} here, {there} there; {given}"
 
 
 def _same(one: LaunchStory, other: LaunchStory, found: list[Difference]) -> str:
