@@ -419,8 +419,10 @@ def test_an_order_is_followed_once_whoever_is_killed_when_it_is_given(site: Site
     eventually(lambda: cluster.launch_of(fork).state is State.APP_BOOTED)
     assert told(site, fork) == {**dict.fromkeys(STEPS, 1), events.ForkedFrom: 1}
     assert cluster.launch_of(fork).ignored == ()
-    assert typed(cluster, "stop", fork, *WHY).code == 0
+    victims.kill(victims.pids_of_the_stack(cluster)[victim])
+    eventually(lambda: typed(cluster, "stop", fork, *WHY).code == 0)  # typed again by who is told to try again
     gone(site, fork)
+    assert len(facts(site.history(fork), events.StopRequested)) == 1
     for held in helds:
         cluster.remove(held.id)
         gone(site, held.id)
