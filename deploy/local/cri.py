@@ -221,6 +221,30 @@ class Kubelet:
         reply = self._launch(request, cri_pb2.ExecSyncResponse)
         return reply.exit_code, reply.stdout, reply.stderr
 
+    def exec_url(self, container_id: str, command: Sequence[str], *, terminal: bool = False) -> str:
+        """Where to connect for a command's three streams (`kubectl exec -i`)."""
+        request = cri_pb2.ExecRequest(
+            container_id=container_id, cmd=command, tty=terminal, stdin=True, stdout=True, stderr=not terminal
+        )
+        return self._ask(request, cri_pb2.ExecResponse).url
+
+    def attach_url(self, container_id: str) -> str:
+        """Where to connect for what a container writes from now on."""
+        request = cri_pb2.AttachRequest(container_id=container_id, stdout=True, stderr=True)
+        return self._ask(request, cri_pb2.AttachResponse).url
+
+    def forward_url(self, pod_id: str, port: int) -> str:
+        """Where to connect for a port on a pod's loopback."""
+        return self._ask(
+            cri_pb2.PortForwardRequest(pod_sandbox_id=pod_id, port=[port]), cri_pb2.PortForwardResponse
+        ).url
+
+    def limit(self, container_id: str, memory_bytes: int) -> None:
+        """Give a running container another memory limit."""
+        request = cri_pb2.UpdateContainerResourcesRequest(container_id=container_id)
+        request.linux.memory_limit_in_bytes = memory_bytes
+        self._ask(request, cri_pb2.UpdateContainerResourcesResponse)
+
     def remove_everything(self) -> None:
         """Stop and remove every pod of this containerd."""
         for pod_id in self.pods():

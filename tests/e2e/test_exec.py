@@ -8,6 +8,7 @@ import pty
 import secrets
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,8 +20,8 @@ from deploy.local.cri import ContainerState
 from orchestrator import events
 from orchestrator.events import Recorded
 from orchestrator.faults import Fault, Permanent
-from tests.e2e import victims
-from tests.e2e.cluster import Cluster, Launched
+from tests.e2e import streams, victims
+from tests.e2e.cluster import Cluster, Launched, fetch
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.e2e
@@ -184,6 +185,55 @@ def test_its_container_takes_it_along_and_without_an_agent_nothing_is_admitted(
         assert cluster.kubelet.container_status(container).state is ContainerState.RUNNING
         cluster.kubelet.stop_container(container, grace_seconds=0)
         assert running.result(60)[0] == 137
+
+
+def test_kubectls_own_stream_carries_a_command_both_ways(cluster: Cluster, web: Launched) -> None:
+    url = cluster.kubelet.exec_url(web.containers[0], ["/bin/sh", "-c", "read name; echo hello $name; echo bad >&2"])
+    with streams.connected(url) as connection:
+        connection.send_binary(bytes([streams.INPUT]) + b"owner\n")
+        came = list(streams.said(connection))
+    assert (streams.OUTPUT, b"hello owner\n") in came
+    assert (streams.ERRORS, b"bad\n") in came
+    assert [streams.status_of(raw) for stream, raw in came if stream == streams.STATUS] == ["Success"]
+
+
+def test_attaching_follows_the_output_and_forwarding_reaches_the_port_without_asking_the_enclave(
+    cluster: Cluster, web: Launched
+) -> None:
+    before = cluster.launch_of(web.pod.id).index
+    with streams.connected(cluster.kubelet.forward_url(web.pod.id, 8080)) as connection:
+        connection.send_binary(b"\0GET / HTTP/1.0\r\n\r\n")
+        answer = b"".join(piece for stream, piece in streams.said(connection) if stream == 0)
+    assert answer.endswith(b"served\n")
+    write = "while [ ! -e /tmp/seen ]; do echo attached >/proc/1/fd/1; sleep 0.05; done"
+    with (
+        streams.connected(cluster.kubelet.attach_url(web.containers[0])) as connection,
+        ThreadPoolExecutor(1) as kubelet,
+    ):
+        writing = kubelet.submit(cluster.kubelet.exec, web.containers[0], ["/bin/sh", "-c", write])
+        assert next(streams.said(connection)) == (streams.OUTPUT, b"attached\n")
+        cluster.kubelet.exec(web.containers[0], ["/bin/sh", "-c", "echo >/tmp/seen"])
+        assert writing.result(30)[0] == 0
+    assert cluster.launch_of(web.pod.id).index == before + 2, "facts of the two commands, and of nothing else"
+
+
+def test_a_container_stands_still_goes_on_and_has_the_limit_that_it_was_given(cluster: Cluster, web: Launched) -> None:
+    (container,) = web.containers
+    address = f"http://{cluster.kubelet.pod_status(web.pod).ip}:8080/"
+    assert fetch(address) == b"served\n"
+    tasks = ["ctr", "--address", str(cluster.layout.containerd), "--namespace", "k8s.io", "tasks"]
+    subprocess.run([*tasks, "pause", container], check=True, timeout=30)
+    listed = subprocess.run([*tasks, "list"], check=True, capture_output=True, text=True, timeout=30).stdout
+    assert next(line.split()[2] for line in listed.splitlines() if container in line) == "PAUSED"
+    with pytest.raises(OSError, match="timed out"):
+        urllib.request.urlopen(address, timeout=0.5)
+    subprocess.run([*tasks, "resume", container], check=True, timeout=30)
+    assert fetch(address) == b"served\n"
+    cluster.kubelet.limit(container, 200 << 20)
+    limits = {text(path).strip() for path in Path("/sys/fs/cgroup").glob(f"**/{container}/memory.limit_in_bytes")}
+    limits |= {text(path).strip() for path in Path("/sys/fs/cgroup").glob(f"**/{container}/memory.max")}
+    assert limits == {str(200 << 20)}
+    assert cluster.kubelet.exec(container, ["/bin/true"])[0] == 0, "and commands run as before"
 
 
 def sleeps(cluster: Cluster, launched: Launched) -> list[str]:
