@@ -33,7 +33,12 @@ def takes_a_query(function: _Command) -> _Command:
         click.option("--namespace", default="", help="Only launches of this namespace."),
         click.option("--node", default="", help="Only launches of this node."),
         click.option("--since", metavar="AGO|TIME", help="Only launches that began since: 30m, 2h, 7d, or a time."),
-        click.option("--code", type=click.Choice([code.value for code in Code]), help="Only failures of this code."),
+        click.option(
+            "--code",
+            type=click.Choice([code.value for code in Code]),
+            metavar="CODE",
+            help="Only failures of this code.",
+        ),
         click.option("--failed-at", type=click.Choice(states), help="Only failures after this state."),
         click.option("--all", "everything", is_flag=True, help="Every launch that the conditions admit."),
     ):

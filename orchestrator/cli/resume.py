@@ -79,7 +79,7 @@ def resume(
 
 async def _named(operator: Operator, launches: tuple[str, ...], container: str) -> list[tuple[Launch, str]]:
     found = [await operator.histories.launch(await find(operator.histories, launch)) for launch in launches]
-    return [(launch, resuming.part_named(launch, container)) for launch in found]
+    return [(launch, part) for launch in found for part in resuming.parts_named(launch, container)]
 
 
 async def _held(operator: Operator, container: str, query: Query) -> list[tuple[Launch, str]]:

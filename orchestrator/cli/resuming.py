@@ -33,12 +33,11 @@ class Answer:
     fault: Fault | None = None
 
 
-def part_named(launch: Launch, container: str) -> str:
-    """The container that is named, or else what failed of the launch. Raises Permanent(NOT_FOUND)."""
+def parts_named(launch: Launch, container: str) -> list[str]:
+    """The container that is named, or else what is held, or has failed, or the pod. Raises Permanent(NOT_FOUND)."""
     if container:
-        return _container(launch, container)
-    failed = [part for part, _ in _failed(launch)]
-    return next((part for part, _ in _held(launch)), failed[0] if failed else "")
+        return [_container(launch, container)]
+    return [part for part, _ in _held(launch)] or [part for part, _ in _failed(launch)] or [""]
 
 
 def parts_held(launch: Launch, container: str, query: Query) -> list[str]:

@@ -139,6 +139,16 @@ async def test_of_several_containers_the_one_that_is_named_goes_on(terminal: InP
     assert "there is no container 'web'" in missing.err
 
 
+async def test_all_that_failed_of_one_launch_goes_on(terminal: InProcess) -> None:
+    made = held("c4" * 32)
+    made.failed("decrypt_image", container=SIDECAR)
+    async with await terminal.server.connect() as bus:
+        await store(bus, made)
+    shown = await terminal.run("resume", made.pod, *WHY, "--json")
+    assert shown.code == 0, shown.err
+    assert [(one["container"], one["ordered"]) for one in shown.document["resumed"]] == [(APP, True), (SIDECAR, True)]
+
+
 async def test_a_pod_begins_again_from_the_state_that_is_asked_for(terminal: InProcess) -> None:
     refused = await terminal.run("resume", UNATTESTED, "--from", "requested", *WHY)
     assert refused.code == 1
