@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from orchestrator.console.gate import Gate
 from orchestrator.console.headers import SecurityHeaders
-from orchestrator.console.pages import audit, doors, guide, launch, launches, listening, nodes, policies, replay
+from orchestrator.console.pages import audit, doors, export, guide, launch, launches, listening, nodes, policies, replay
 from orchestrator.console.roles import Identity, Role
 from orchestrator.console.site import FOLDER, Site
 from orchestrator.faults import Code, Fault, Temporary
@@ -66,6 +66,7 @@ PAGES: Final = (
     Page("/launches/{pod}", launch.show),
     Page("/launches/{pod}/replay", replay.show),
     Page("/launches/{pod}/proof", audit.download_launch),
+    Page("/launches/{pod}/export", export.download),
     Page("/audit", audit.show),
     Page("/audit/{index}", audit.show_entry),
     Page("/audit/{index}/leaf", audit.download_entry),

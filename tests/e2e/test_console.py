@@ -269,7 +269,7 @@ def test_one_moves_by_keys_and_can_turn_them_off(showing: Showing, window: Chrom
 
 def test_a_proof_that_was_downloaded_is_verified_offline(showing: Showing, window: Chromium) -> None:
     window.open(f"{showing.url}/launches/{showing.failed}")
-    window.find(".title a[download]").click()
+    window.find(".title a[href$=proof]").click()
     proof = window.downloaded(".proof.zip")
     verify = [COMMAND, "audit", "verify", proof, "--policy", showing.folder / "audit.policy"]
     told = subprocess.run(verify, capture_output=True, text=True, check=False)
@@ -363,10 +363,10 @@ def test_a_real_launch_is_seen_as_it_happens_and_its_proof_verifies(cluster: Clu
             assert window.run("return window.unreloaded")
             window.find(f"{row} .name").click()
             window.until(lambda: "every container runs" in window.text("#verdict"))
-            window.until(lambda: window.open(window.driver.current_url) or window.find(".title a[download]"))
+            window.until(lambda: window.open(window.driver.current_url) or window.find(".title a[href$=proof]"))
             window.picture("launch-real")
             assert (window.complaints(), window.barriers()) == ([], [])
-            window.find(".title a[download]").click()
+            window.find(".title a[href$=proof]").click()
             proof = window.downloaded(".proof.zip")
             verify = [COMMAND, "audit", "verify", proof, "--config", config]
             told = subprocess.run(verify, capture_output=True, text=True, check=False)

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from orchestrator.audit.search import statement
 from orchestrator.console.ledger import Listed, Opened, Proven
+from orchestrator.console.pages.attachment import attachment
 from orchestrator.console.pages.told import read
 from orchestrator.console.site import Site
 from orchestrator.faults import Code, Permanent
@@ -73,14 +74,14 @@ async def download_entry(request: Request) -> Response:
     """GET /audit/N/leaf: the entry's exact bytes, whose hash is the leaf."""
     site, index = Site.of(request), _index(request)
     proven = await asyncio.to_thread(lambda: site.ledger.open_().entry(index))
-    return _file(proven.found.leaf, f"{index}.json", "application/json")
+    return attachment(proven.found.leaf, f"{index}.json", "application/json")
 
 
 async def download_proof(request: Request) -> Response:
     """GET /audit/N/proof: c2sp.org/tlog-proof@v1."""
     site, index = Site.of(request), _index(request)
     proven = await asyncio.to_thread(lambda: site.ledger.open_().entry(index))
-    return _file(proven.proof.encode(), f"{index}.tlog-proof", "text/plain")
+    return attachment(proven.proof.encode(), f"{index}.tlog-proof", "text/plain")
 
 
 async def download_launch(request: Request) -> Response:
@@ -88,7 +89,7 @@ async def download_launch(request: Request) -> Response:
     site, pod = Site.of(request), request.path_params["pod"]
     sequences = [message.sequence for message in await read(site, pod)]
     bundle = await asyncio.to_thread(lambda: site.ledger.open_().proof_of(pod, sequences))
-    return _file(bundle, f"launch-{pod[:12]}.proof.zip", "application/zip")
+    return attachment(bundle, f"launch-{pod[:12]}.proof.zip", "application/zip")
 
 
 def _proven(site: Site, index: int) -> tuple[Opened, Proven]:
@@ -105,7 +106,3 @@ def _index(request: Request) -> int:
 
 def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS else None
-
-
-def _file(raw: bytes, name: str, kind: str) -> Response:
-    return Response(raw, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})

@@ -15,6 +15,8 @@ from orchestrator.audit.proof import LogProof
 from orchestrator.audit.storage import Folder
 from orchestrator.console.ledger import PAGE, Ledger
 from orchestrator.faults import Code, Permanent
+from orchestrator.replay import bundle as exported
+from orchestrator.replay.redaction import check_proofs
 from tests.simulators import audit_logs, fleet
 from tests.simulators.history import POD, START_NS, History
 from tests.unit.orchestrator.console.conftest import Browser
@@ -50,6 +52,22 @@ async def test_a_launchs_proof_is_what_the_verifier_takes(browser: Browser, ledg
     report.require()
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert sum(name.startswith("entries/") for name in archive.namelist()) == len(history.raw)
+
+
+async def test_a_launchs_export_is_what_import_takes_with_the_proofs_that_there_are(
+    browser: Browser, ledger: Ledger, folder: Path
+) -> None:
+    history = booted()
+    await browser.tell(history)
+    without = exported.decode((await browser.http.get(f"/launches/{POD}/export")).content)
+    assert [item.raw for item in without.items] == history.raw
+    assert not any(item.proof for item in without.items)
+    audit_logs.write_messages(folder, audit_logs.messages(history))
+    answer = await browser.http.get(f"/launches/{POD}/export")
+    assert f'filename="{POD[:12]}.launch.jsonl"' in answer.headers["content-disposition"]
+    ((accepted, count),) = check_proofs(exported.decode(answer.content), audit_logs.policy())
+    assert accepted.checkpoint.size == count == len(history.raw)
+    await browser.see("/launches/nobody/export", status=404)
 
 
 async def test_the_page_of_a_launch_says_how_much_of_it_is_logged(
