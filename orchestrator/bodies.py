@@ -161,10 +161,14 @@ class StepFailed:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """A container's first process ended: `code` is its status, or 128 + signal."""
+    """A container's first process ended: `code` is its status, or 128 + signal.
+
+    `out_of_memory`: the kernel had killed a process of it for its memory limit, not always the first.
+    """
 
     code: int
     exited_at_ns: int
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,12 +251,14 @@ class StepFailed(_message.Message):
     def __init__(self, transition: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., expected: _Optional[str] = ..., got: _Optional[str] = ..., advice: _Optional[str] = ..., temporary: _Optional[bool] = ...) -> None: ...
 
 class Exited(_message.Message):
-    __slots__ = ("code", "exited_at_ns")
+    __slots__ = ("code", "exited_at_ns", "out_of_memory")
     CODE_FIELD_NUMBER: _ClassVar[int]
     EXITED_AT_NS_FIELD_NUMBER: _ClassVar[int]
+    OUT_OF_MEMORY_FIELD_NUMBER: _ClassVar[int]
     code: int
     exited_at_ns: int
-    def __init__(self, code: _Optional[int] = ..., exited_at_ns: _Optional[int] = ...) -> None: ...
+    out_of_memory: bool
+    def __init__(self, code: _Optional[int] = ..., exited_at_ns: _Optional[int] = ..., out_of_memory: _Optional[bool] = ...) -> None: ...
 
 class StopRequested(_message.Message):
     __slots__ = ("reason",)

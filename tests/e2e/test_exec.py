@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.cri import ContainerState
+from deploy.local import images
+from deploy.local.cri import ContainerSpec, ContainerState
 from orchestrator import events
 from orchestrator.events import Recorded
 from orchestrator.faults import Fault, Permanent
@@ -234,6 +235,25 @@ def test_a_container_stands_still_goes_on_and_has_the_limit_that_it_was_given(cl
     limits |= {text(path).strip() for path in Path("/sys/fs/cgroup").glob(f"**/{container}/memory.max")}
     assert limits == {str(200 << 20)}
     assert cluster.kubelet.exec(container, ["/bin/true"])[0] == 0, "and commands run as before"
+
+
+def test_memory_that_ran_out_is_the_reason_that_a_kubelet_reads(cluster: Cluster) -> None:
+    hog = ("/bin/sh", "-c", "busybox tail /dev/zero; exit $?")
+    cluster.owner.publish(str(images.busybox(command=hog)), "hog:1")
+    reference = cluster.reference("hog:1")
+    cluster.kubelet.pull(reference)
+    pod = cluster.kubelet.run_pod("hog")
+    try:
+        container = cluster.kubelet.create_container(pod, ContainerSpec("hog", reference, memory_bytes=160 << 20))
+        cluster.kubelet.start_container(container)
+        eventually(lambda: cluster.kubelet.container_status(container).state is ContainerState.EXITED)
+        status = cluster.kubelet.container_status(container)
+        assert (status.exit_code, status.reason) == (137, "OOMKilled")
+        exited = cluster.launch_of(pod.id).containers[container].progress.exit
+        assert exited is not None
+        assert exited.out_of_memory
+    finally:
+        cluster.remove(pod.id)
 
 
 def sleeps(cluster: Cluster, launched: Launched) -> list[str]:

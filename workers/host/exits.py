@@ -65,7 +65,8 @@ class Exits:
                 return
             fact = Fact(held.pod, AgentLost(code), Zone.HOST, self._actor)
         else:
-            fact = Fact(held.pod, Exited(code, at_ns), Zone.HOST, self._actor, container=held.container)
+            body = Exited(code, at_ns, self._runc.ran_out_of_memory(held.id))
+            fact = Fact(held.pod, body, Zone.HOST, self._actor, container=held.container)
         await self._histories.append(fact, allowed=news)
         if self._runc.exit_of(held.id) == ended:
             self._told[held.id] = ended

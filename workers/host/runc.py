@@ -9,6 +9,7 @@ So every process of ours may die and be started again without losing an exit (do
     <run_dir>/exits/<id>         exit status, written by conmon when the container has ended
     <run_dir>/held/<id>.json     which pod, container and role the id belongs to; written before the container is made
     <run_dir>/held/<id>.conmon   its conmon's pid: a container that is not there yet may be about to come
+    <run_dir>/held/<id>.d/oom    made by conmon when the kernel killed something of it for its memory limit
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -76,12 +78,14 @@ class Runc:
         log = bundle / "runc.log"
         log.unlink(missing_ok=True)
         (self._held / f"{held.id}.json").write_text(json.dumps(asdict(held)))
+        self._persistent(held.id).mkdir(mode=0o700, exist_ok=True)
         arguments = [
             "--cid", held.id, "--cuuid", held.id, "--name", held.id,
             "--runtime", self._binary, "--runtime-arg", f"--root={self._root}", "--runtime-arg", f"--log={log}",
             "--bundle", str(bundle), "--container-pidfile", str(bundle / "pid"),
             "--conmon-pidfile", str(self._conmon_file(held.id)),
             "--log-path", "passthrough", "--exit-dir", str(self._exits), "--log-level", "error",
+            "--persist-dir", str(self._persistent(held.id)),
         ]  # fmt: skip
         try:
             async with asyncio.timeout(self._patience):
@@ -182,6 +186,7 @@ class Runc:
         """Remove our record and the exit status of a container that is gone and whose exit was told."""
         for path in self._files(id_):
             path.unlink(missing_ok=True)
+        shutil.rmtree(self._persistent(id_), ignore_errors=True)
 
     def traces(self, id_: str) -> bool:
         """Whether anything of that id is left or being made: without any, it can be made at once."""
@@ -213,6 +218,10 @@ class Runc:
             return None
         return (int(text), at) if text.strip().isdigit() else None
 
+    def ran_out_of_memory(self, id_: str) -> bool:
+        """Whether the kernel killed a process of it for its memory limit."""
+        return (self._persistent(id_) / "oom").exists()
+
     async def _settled(self, id_: str) -> tuple[str, int]:
         """As `state`, of a container that nobody is making any more: the conmon of a worker that died goes on."""
         ends = time.monotonic() + self._patience
@@ -236,6 +245,9 @@ class Runc:
 
     def _files(self, id_: str) -> tuple[Path, Path, Path]:
         return self._held / f"{id_}.json", self._conmon_file(id_), self._exits / id_
+
+    def _persistent(self, id_: str) -> Path:
+        return self._held / f"{id_}.d"
 
     def _directory(self, id_: str) -> Path:
         return self._root / id_

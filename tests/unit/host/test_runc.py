@@ -428,3 +428,18 @@ def test_records_that_are_none_are_passed_over(runc: Runc, run_dir: Path) -> Non
     assert runc.held() == []
     assert runc.record("../../etc/passwd") is None
     assert runc.record("\0") is None
+
+
+async def test_memory_that_ran_out_is_known_until_the_container_is_forgotten(
+    runc: Runc, bundles: Bundles, run_dir: Path
+) -> None:
+    limits = {"memory": {"limit": 16 << 20}}
+    id_, bundle = bundles.bundle("hog", "sh", "-c", "busybox tail /dev/zero; exit 3", resources=limits)
+    await runc.create(held(id_), bundle, SILENT)
+    await runc.start(id_)
+    assert await ended(runc, id_) == 3
+    assert runc.ran_out_of_memory(id_)
+    await runc.delete(id_)
+    runc.forget(id_)
+    assert not runc.ran_out_of_memory(id_)
+    assert left_of(id_, run_dir) == []

@@ -197,16 +197,18 @@ class BusPod:
 
     async def pause(self, container: str) -> None:
         """See `Pod`."""
-        await self._control(commands_pb2.ControlRequest(runc_id=container, pause=commands_pb2.Pause()))
+        await self._control(commands_pb2.ControlRequest(runc_id=container or self._sandbox, pause=commands_pb2.Pause()))
 
     async def unpause(self, container: str) -> None:
         """See `Pod`."""
-        await self._control(commands_pb2.ControlRequest(runc_id=container, unpause=commands_pb2.Unpause()))
+        await self._control(
+            commands_pb2.ControlRequest(runc_id=container or self._sandbox, unpause=commands_pb2.Unpause())
+        )
 
     async def limit(self, container: str, resources: bytes) -> None:
         """See `Pod`."""
         limit = commands_pb2.Limit(resources=resources)
-        await self._control(commands_pb2.ControlRequest(runc_id=container, limit=limit))
+        await self._control(commands_pb2.ControlRequest(runc_id=container or self._sandbox, limit=limit))
 
     async def _control(self, request: commands_pb2.ControlRequest) -> None:
         raw = await self._ask_node("control", request.SerializeToString(), _ONE_EXEC)
@@ -324,7 +326,7 @@ def _exit(launch: Launch, id_: str) -> Exit | None:
         return Exit(NEVER_RAN, launch.progress.since_ns) if launch.progress.torn_down else None
     progress = container.progress if container else launch.progress
     if progress.exit is not None:
-        return Exit(progress.exit.code, progress.exit.exited_at_ns)
+        return Exit(progress.exit.code, progress.exit.exited_at_ns, progress.exit.out_of_memory)
     torn_down = progress.torn_down or launch.progress.torn_down
     return Exit(NEVER_RAN, progress.since_ns) if torn_down else None
 

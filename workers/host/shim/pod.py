@@ -61,10 +61,14 @@ class ExecRequest:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a first process ended: its status or 128 + signal, and when, in nanoseconds since 1970."""
+    """How a process ended: its status or 128 + signal, and when, in nanoseconds since 1970.
+
+    `out_of_memory`: the kernel had killed something of its container for the memory limit.
+    """
 
     status: int
     at_ns: int
+    out_of_memory: bool = False
 
 
 class Pod(Protocol):

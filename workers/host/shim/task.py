@@ -233,6 +233,8 @@ class TaskService:
             )
         if not request.exec_id:
             raise Refusal(StatusCode.INVALID_ARGUMENT, "an exec has an id")
+        if task.paused:
+            raise Refusal(StatusCode.FAILED_PRECONDITION, f"{request.id} is paused, and its enclave with it")
         return self._execs.add(request)
 
     async def resizepty(self, request: pb.ResizePtyRequest) -> Empty:
@@ -332,6 +334,8 @@ class TaskService:
             return
         task.exit = ended
         task.ended.set()
+        if ended.out_of_memory:
+            self._publisher.publish(events_pb2.TaskOOM(container_id=id_))
         if task.pid:
             self._publisher.publish(
                 events_pb2.TaskExit(

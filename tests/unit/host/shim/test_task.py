@@ -14,6 +14,7 @@ from schemas.containerd import events_pb2, forward_pb2, process_pb2
 from schemas.containerd import task_pb2 as pb
 from tests.simulators.memory_pod import PID, MemoryPod
 from workers.host.shim.delete import ANSWER
+from workers.host.shim.pod import Exit
 from workers.host.shim.publisher import Publisher
 from workers.host.shim.task import TaskService
 from workers.host.shim.ttrpc.server import Method
@@ -279,6 +280,8 @@ async def test_a_container_is_paused_and_goes_on_and_gets_other_limits(world: Wo
     await world.start(APP)
     await world.service.pause(pb.PauseRequest(id=APP))
     assert (await world.state(APP)).status == process_pb2.PAUSED
+    frozen = await refused(world.service.exec(pb.ExecProcessRequest(id=APP, exec_id="sh")))
+    assert "is paused, and its enclave with it" in str(frozen)
     await world.service.resume(pb.ResumeRequest(id=APP))
     assert (await world.state(APP)).status == process_pb2.RUNNING
     limits = Any_(type_url="types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", value=b"{}")
@@ -286,6 +289,17 @@ async def test_a_container_is_paused_and_goes_on_and_gets_other_limits(world: Wo
     other = await refused(world.service.update(pb.UpdateTaskRequest(id=APP, resources=Any_(type_url="x/Other"))))
     assert other.status is StatusCode.INVALID_ARGUMENT
     assert world.pod.asked[-3:] == [f"pause {APP}", f"unpause {APP}", f"limit {APP} {{}}"]
+
+
+async def test_memory_that_ran_out_is_told_before_the_exit_that_it_caused(world: World) -> None:
+    await world.create_sandbox()
+    await world.create_app()
+    await world.start(APP)
+    before = len(await world.events(3))
+    world.pod._exit(APP).set_result(Exit(137, 1, out_of_memory=True))
+    told = (await world.events(before + 2))[before:]
+    assert told[0] == events_pb2.TaskOOM(container_id=APP)
+    assert told[1].exit_status == 137
 
 
 async def test_a_checkpoint_is_refused_and_says_why(world: World) -> None:
