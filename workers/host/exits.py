@@ -21,7 +21,7 @@ from orchestrator.launch import Launch
 from orchestrator.lifecycle import Zone
 from workers.host.runc import Held, Role, Runc
 
-LOOK: Final = 0.05
+LOOK: Final = 0.01
 """Seconds between two looks at the directory of exits: the delay an exit may have."""
 
 _log = structlog.get_logger()
