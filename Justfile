@@ -57,6 +57,10 @@ bench name *args:
 fuzz-ttrpc *args:
     python -m tests.fuzz.campaign "$@"
 
+# A hundred confidential pods at once, each with a workload that answers; and nothing left. Needs root, and 8 GB.
+soak-pods *args:
+    python -m tests.soak.pods "$@"
+
 # Generate the code of every .proto under schemas/.
 schemas:
     python schemas/generate.py
