@@ -12,6 +12,7 @@ import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Final
 
 _LONGEST_REPORT: Final = 1 << 20
@@ -34,8 +35,10 @@ class Report:
     message: str
 
 
-async def hold(arguments: Sequence[str], streams: Streams) -> Report:
+async def hold(arguments: Sequence[str], streams: Streams, directory: Path) -> Report:
     """Start `conmon arguments...` and wait for its report; conmon itself goes on.
+
+    It works in `directory`, where it leaves a file `oom` when the kernel kills something of its container for memory.
 
     Raises OSError when a stream cannot be opened or conmon is not installed. Whoever cancels this leaves a conmon that
     still makes its container.
@@ -50,6 +53,7 @@ async def hold(arguments: Sequence[str], streams: Streams) -> Report:
                 stdin=files[0],
                 stdout=files[1],
                 stderr=files[2],
+                cwd=directory,
                 pass_fds=(report_end.fileno(),),
                 env={"PATH": os.environ.get("PATH", os.defpath), "_OCI_SYNCPIPE": str(report_end.fileno())},
             )

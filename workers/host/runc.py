@@ -78,18 +78,17 @@ class Runc:
         log = bundle / "runc.log"
         log.unlink(missing_ok=True)
         (self._held / f"{held.id}.json").write_text(json.dumps(asdict(held)))
-        self._persistent(held.id).mkdir(mode=0o700, exist_ok=True)
+        self._working(held.id).mkdir(mode=0o700, exist_ok=True)
         arguments = [
             "--cid", held.id, "--cuuid", held.id, "--name", held.id,
             "--runtime", self._binary, "--runtime-arg", f"--root={self._root}", "--runtime-arg", f"--log={log}",
             "--bundle", str(bundle), "--container-pidfile", str(bundle / "pid"),
             "--conmon-pidfile", str(self._conmon_file(held.id)),
             "--log-path", "passthrough", "--exit-dir", str(self._exits), "--log-level", "error",
-            "--persist-dir", str(self._persistent(held.id)),
         ]  # fmt: skip
         try:
             async with asyncio.timeout(self._patience):
-                report = await conmon.hold(arguments, streams)
+                report = await conmon.hold(arguments, streams, self._working(held.id))
         except TimeoutError as error:
             raise self._still_being_made(held.id) from error
         except OSError as error:
@@ -186,7 +185,7 @@ class Runc:
         """Remove our record and the exit status of a container that is gone and whose exit was told."""
         for path in self._files(id_):
             path.unlink(missing_ok=True)
-        shutil.rmtree(self._persistent(id_), ignore_errors=True)
+        shutil.rmtree(self._working(id_), ignore_errors=True)
 
     def traces(self, id_: str) -> bool:
         """Whether anything of that id is left or being made: without any, it can be made at once."""
@@ -220,7 +219,7 @@ class Runc:
 
     def ran_out_of_memory(self, id_: str) -> bool:
         """Whether the kernel killed a process of it for its memory limit."""
-        return (self._persistent(id_) / "oom").exists()
+        return (self._working(id_) / "oom").exists()
 
     async def _settled(self, id_: str) -> tuple[str, int]:
         """As `state`, of a container that nobody is making any more: the conmon of a worker that died goes on."""
@@ -246,7 +245,7 @@ class Runc:
     def _files(self, id_: str) -> tuple[Path, Path, Path]:
         return self._held / f"{id_}.json", self._conmon_file(id_), self._exits / id_
 
-    def _persistent(self, id_: str) -> Path:
+    def _working(self, id_: str) -> Path:
         return self._held / f"{id_}.d"
 
     def _directory(self, id_: str) -> Path:
