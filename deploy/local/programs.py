@@ -90,6 +90,7 @@ def all_programs(layout: Layout) -> list[Program]:
             "zygote",
             (python, "-m", "workers.host.shim.zygote", "--address", str(layout.zygote)),
             serving(layout.zygote),
+            environment=node,
         ),
         Program(
             "containerd",

@@ -234,11 +234,13 @@ async def prepared(folder: Path, seed: int, rounds: int) -> AsyncIterator[Campai
         ]
         serving = asyncio.create_task(FickleNode(worker, orchestrator, str(seed)).run())
         address = folder / "zygote.sock"
-        zygote = subprocess.Popen([sys.executable, "-m", "workers.host.shim.zygote", "--address", address])
+        environment = {**os.environ, **AS_IN_A_STACK, ZYGOTE: str(address), NODE_CONFIG: str(bus.node_file)}
+        zygote = subprocess.Popen(
+            [sys.executable, "-m", "workers.host.shim.zygote", "--address", address], env=environment
+        )
         try:
             while not address.exists():
                 await asyncio.sleep(0.02)
-            environment = {**os.environ, **AS_IN_A_STACK, ZYGOTE: str(address), NODE_CONFIG: str(bus.node_file)}
             yield Campaign(folder, seed, reader, environment, rounds)
         finally:
             zygote.kill()

@@ -49,10 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m workers.host.shim.zygote", description="Forks pods' shims.")
     parser.add_argument("--address", type=Path, default=Path(DEFAULT_ZYGOTE), help="Unix socket to serve on")
-    listener = _listen(parser.parse_args(arguments).address)
+    address = parser.parse_args(arguments).address
     configure("zygote")
+    _rehearse()  # before anybody can wait for it
+    listener = _listen(address)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: whoever ends here is nobody's news
-    _rehearse()
     gc.collect()
     gc.freeze()  # for good: a child's collector would copy every page that it touches
     _log.info("zygote serves", address=listener.getsockname())
