@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests import tables
@@ -21,6 +23,15 @@ ROOT = Path(__file__).resolve().parent.parent
 def repository() -> Path:
     """The top of this repository."""
     return ROOT
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_each_tests_own() -> Iterator[None]:
+    """Commands configure it for their process; where a test runs one in ours, the next test must not be silenced."""
+    before = structlog.get_config()
+    structlog.configure(cache_logger_on_first_use=False)
+    yield
+    structlog.configure(**before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
