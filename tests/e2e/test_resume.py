@@ -408,7 +408,10 @@ def test_an_order_is_followed_once_whoever_is_killed_when_it_is_given(site: Site
         assert typed(cluster, "resume", helds[0].id, *WHY).code == 0
     with struck(site, victim, f"{name}-1", ResumeRequested, helds[1].id):
         shown = typed(cluster, "resume", "--all", "--code", "E-KEY-001", *WHY, "--json")
-    assert (shown.code, len(shown.document["resumed"])) == (0, 2), shown.err
+    assert shown.code == 0, shown.err
+    ordered = {answer["pod"] for answer in shown.document["resumed"]}
+    # Another test's pod may be held still; the first of these is not, or its order would be given twice.
+    assert ordered & {held.id for held in helds} == {helds[1].id, helds[2].id}
     for held in helds:
         booted(site, held.launched.result(90))
         assert told(site, held.id) == {**dict.fromkeys(STEPS, 1), ResumeRequested: 1}
