@@ -150,6 +150,7 @@ def _members(raw: bytes) -> dict[str, bytes]:
                 if len(data) > bound or left < 0 or name in members:
                     raise malformed("the bundle", f"{name} once, of at most {bound} bytes", "more")
                 members[name] = data
+    # zipfile tells an unknown compression by NotImplementedError, an encrypted member by RuntimeError.
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError, zlib.error) as error:
         raise malformed("the bundle", "a ZIP archive", type(error).__name__) from None
     return members

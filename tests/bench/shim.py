@@ -43,7 +43,7 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.containerd import Containerd, Settings
 from tests.e2e.images import busybox, image, plain, write_archive
 from tests.e2e.test_exec import admit
-from tests.fuzz import guarded_bus
+from tests.simulators import guarded_bus
 from tests.waiting import eventually
 from workers.host.node import ENVIRONMENT as NODE_CONFIG
 from workers.host.shim.serve import TTRPC_ADDRESS

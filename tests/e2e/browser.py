@@ -20,6 +20,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 
 ARTIFACTS = Path(__file__).parent / "artifacts"
@@ -36,6 +37,8 @@ SWITCHES = (
 )
 TALLEST = 6000
 """Pixels of a page that a picture shows."""
+PATIENCE = 60
+"""Seconds until what does not come is missed."""
 
 _LISTEN = (
     "addEventListener('securitypolicyviolation', e => (window.policyViolations ??= []).push(e.violatedDirective), true)"
@@ -61,6 +64,16 @@ class Chromium:
     def find(self, selector: str) -> WebElement:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
+    def follow(self, selector: str) -> None:
+        """Click what leads to another page, and wait for it: a click comes back while the browser still asks for it."""
+        left = self.find(selector)
+        left.click()
+        WebDriverWait(self.driver, PATIENCE, poll_frequency=0.05).until(staleness_of(left))
+        self._loaded()
+
+    def _loaded(self) -> None:
+        self.until(lambda: self.run("return document.readyState === 'complete'"))
+
     def all(self, selector: str) -> list[WebElement]:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
@@ -71,20 +84,21 @@ class Chromium:
         return self.driver.execute_script(script)
 
     def press(self, *keys: str) -> None:
-        """Keys, at whatever has the focus."""
+        """Keys, at whatever has the focus, once the page's scripts listen."""
+        self._loaded()
         for key in keys:
             self.driver.switch_to.active_element.send_keys(getattr(Keys, key, key))
 
-    def until(self, look: Callable[[], _Found], seconds: float = 20) -> _Found:
+    def until(self, look: Callable[[], _Found]) -> _Found:
         """What `look` finds once it finds something; parts that are being exchanged are looked for again."""
-        wait = WebDriverWait(self.driver, seconds, poll_frequency=0.05, ignored_exceptions=[Exception])
+        wait = WebDriverWait(self.driver, PATIENCE, poll_frequency=0.05, ignored_exceptions=[Exception])
         return wait.until(lambda _: look())
 
     def sign_in(self, address: str, token: str) -> None:
         """At the door, as a person does."""
         self.open(f"{address}/login")
         self.find("#token").send_keys(token)
-        self.find(".door button").click()
+        self.follow(".door button")
         self.until(lambda: self.find(".main-nav"))
 
     def complaints(self) -> list[str]:

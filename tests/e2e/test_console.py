@@ -179,15 +179,15 @@ def test_ten_thousand_launches_are_listed_and_filtered(
 
 
 def test_filters_pages_and_a_launch_are_reached_by_clicking(showing: Showing, window: Chromium) -> None:
-    window.find(".groups .failed").click()
+    window.follow(".groups .failed")
     assert "state=failed" in window.driver.current_url
     assert {word.text for word in window.all(".state-word")} == {"failed"}
-    window.find("[rel=next]").click()
+    window.follow("[rel=next]")
     assert "51–" in window.text(".paging")
     window.find("#text").send_keys("e-image-001")
     window.find(".filters button").click()
     window.until(lambda: "E-IMAGE-001" in window.text("#result"))
-    window.find("#result .name").click()
+    window.follow("#result .name")
     assert "E-IMAGE-001" in window.text("#verdict")
     assert window.complaints() == []
 
@@ -197,17 +197,16 @@ def test_a_launch_is_followed_live_on_the_list_and_on_its_page(showing: Showing,
     history.requested()
     window.run("window.unreloaded = true")
     showing.tell(history)
-    window.until(lambda: window.find(f"#r-{history.pod}"))
-    assert "requested" in window.text(f"#r-{history.pod}")
+    window.until(lambda: "requested" in window.text(f"#r-{history.pod}"))
     stored = len(history.raw)
     for step in (history.sandboxed, history.agent_up, history.attested, history.container):
         step()
     showing.tell(history, stored)
     window.until(lambda: "attested" in window.text(f"#r-{history.pod}"))
     assert window.run("return window.unreloaded"), "the page was fetched, not loaded again"
-    assert "live" in window.text("#pulse")
+    window.until(lambda: "live" in window.text("#pulse"))
 
-    window.find(f"#r-{history.pod} .name").click()
+    window.follow(f"#r-{history.pod} .name")
     window.until(lambda: "waits for decrypt_image" in window.text("#verdict"))
     window.run("window.unreloaded = true")
     stored = len(history.raw)
@@ -215,7 +214,7 @@ def test_a_launch_is_followed_live_on_the_list_and_on_its_page(showing: Showing,
     showing.tell(history, stored)
     window.until(lambda: "E-RUNTIME-001" in window.text("#verdict"))
     window.until(lambda: window.find("#causes"))
-    assert "failed" in window.text("#title")
+    window.until(lambda: "failed" in window.text("#title"))
     assert window.run("return window.unreloaded")
     assert window.complaints() == []
 
@@ -227,7 +226,7 @@ def test_the_slider_moves_through_time_by_mouse_keys_and_links(showing: Showing,
     slider = window.find("#at")
     slider.send_keys("\ue014")  # arrow right
     window.until(lambda: "attested" in window.text("#said"))
-    assert "?at=4" in window.driver.current_url
+    window.until(lambda: "?at=4" in window.driver.current_url)
     window.run("const s = document.querySelector('#at'); s.value = 6; s.dispatchEvent(new Event('input'))")
     window.until(lambda: "step-failed" in window.text("#said"))
     window.find(".stepper [rel=prev]").click()
@@ -237,7 +236,7 @@ def test_the_slider_moves_through_time_by_mouse_keys_and_links(showing: Showing,
     window.until(lambda: "message 6" in window.text("#stepper"))
     window.press("h")
     window.until(lambda: "message 5" in window.text("#stepper"))
-    assert window.find("#at").get_attribute("value") == "5"
+    window.until(lambda: window.find("#at").get_attribute("value") == "5")
     assert window.run("return window.unreloaded"), "moving in time loads no page"
     assert window.complaints() == []
     window.picture("replay-moved")
@@ -262,6 +261,7 @@ def test_one_moves_by_keys_and_can_turn_them_off(showing: Showing, window: Chrom
     window.press("?")
     window.until(lambda: window.find("#keys-toggle"))
     window.find("#keys-toggle").click()
+    window.until(lambda: "off" in window.text("#keys-toggle"))
     window.open(f"{showing.url}/launches")
     window.press("j")
     assert window.driver.switch_to.active_element.tag_name == "body"
@@ -293,12 +293,12 @@ def test_without_scripts_every_page_is_whole(showing: Showing) -> None:
         window.until(lambda: "1–" in window.text(".paging") and "E-IMAGE-004" in window.text("#result"))
         window.open(f"{showing.url}/launches/{showing.failed}/replay?at=2")
         window.until(lambda: "sandbox-created" in window.text("#said"))
-        window.find("[rel=next]").click()
+        window.follow("[rel=next]")
         window.until(lambda: "agent-up" in window.text("#said"))
         window.find("#at").send_keys("\ue014")
         window.find(".slider button").click()
         window.until(lambda: "attested" in window.text("#said"))
-        window.find(".who button").click()
+        window.follow(".who button")
         window.until(lambda: "Sign in" in window.text("main"))
 
 
@@ -325,7 +325,7 @@ def test_a_session_through_an_openid_provider_on_another_site(showing: Showing) 
     def sign_in(url: str) -> str:
         with chromium() as window:
             window.open(f"{url}/nodes")
-            window.find(".door a.button").click()
+            window.follow(".door a.button")
             window.until(lambda: window.find(".main-nav"))
             assert window.driver.current_url == f"{url}/nodes"
             assert window.complaints() == []
@@ -343,7 +343,7 @@ def test_a_wrong_token_is_told_and_is_written_nowhere(showing: Showing) -> None:
     with chromium() as window:
         window.open(f"{showing.url}/login")
         window.find("#token").send_keys("not-the-token-of-this-console")
-        window.find(".door button").click()
+        window.follow(".door button")
         assert "not the token" in window.text("[role=alert]")
         assert window.barriers() == []
     log = (showing.folder / "console.log").read_text()
@@ -361,7 +361,7 @@ def test_a_real_launch_is_seen_as_it_happens_and_its_proof_verifies(cluster: Clu
             row = f"#r-{launched.pod.id}"
             window.until(lambda: "app-booted" in window.text(row))
             assert window.run("return window.unreloaded")
-            window.find(f"{row} .name").click()
+            window.follow(f"{row} .name")
             window.until(lambda: "every container runs" in window.text("#verdict"))
             window.until(lambda: window.open(window.driver.current_url) or window.find(".title a[href$=proof]"))
             window.picture("launch-real")

@@ -15,6 +15,7 @@ from deploy.local.cri import ContainerSpec, Pod
 from orchestrator.events import ImageDecrypted, Recorded
 from orchestrator.faults import Permanent, Temporary
 from orchestrator.lifecycle import State
+from schemas.places import image_store_name
 from tests.e2e.cluster import Cluster, fetch
 from tests.waiting import eventually
 
@@ -85,6 +86,8 @@ def test_an_image_that_the_pods_annotation_names_is_there_before_its_container(
     cluster: Cluster, reference: str
 ) -> None:
     with pod_of(cluster, prefetch=reference) as pod:
+        # A pod that is sandboxed is attested, and its image is asked for next: whoever asks first reads it.
+        eventually(lambda: list((cluster.layout.root / "state/stores" / pod.id).glob(f"{image_store_name(1)}*")))
         start(cluster, pod, reference)
         assert page(cluster, pod) == b"once\n"
         assert decrypted(cluster, pod) == [0]

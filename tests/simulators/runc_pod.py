@@ -19,6 +19,7 @@ ROOT = "ENCLAVE_CC_TEST_ROOTFS"
 RUN_DIR = "ENCLAVE_CC_TEST_RUN_DIR"
 FAIL_ATTEST = "fail-attest"
 LOOK = 0.02
+_NO_COMMAND = Permanent(Code.EXEC_DENIED, "the launch policy admits no command beside the workload")
 
 
 class RuncPod:
@@ -79,19 +80,19 @@ class RuncPod:
             self._removed[id_] = Exit(255, 0)
 
     async def start_exec(self, request: ExecRequest) -> int:
-        raise Permanent(Code.EXEC_DENIED, "the launch policy admits no command beside the workload")
+        raise _NO_COMMAND
 
     async def exit_of_exec(self, container: str, exec_id: str) -> Exit:
-        raise NotImplementedError
+        raise _NO_COMMAND
 
     async def signal_exec(self, container: str, exec_id: str, number: int) -> None:
-        raise NotImplementedError
+        raise _NO_COMMAND
 
     async def resize_exec(self, container: str, exec_id: str, rows: int, columns: int) -> None:
-        raise NotImplementedError
+        raise _NO_COMMAND
 
     async def forget_exec(self, container: str, exec_id: str) -> None:
-        raise NotImplementedError
+        raise _NO_COMMAND
 
     async def pause(self, container: str) -> None:
         await self._control("pause", container)

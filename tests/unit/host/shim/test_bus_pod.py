@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,15 +10,14 @@ from typing import TypeVar
 
 import pytest
 
-from deploy.local import authority, bus_accounts, bus_server
 from orchestrator import events
-from orchestrator.bus import Bus, Credentials, Histories, connect, ensure_streams, subjects
+from orchestrator.bus import Bus, Histories, subjects
 from orchestrator.events import Fact
 from orchestrator.faults import Code, Permanent, Temporary
 from orchestrator.launch import Launch
 from orchestrator.lifecycle import BY_NAME, State, Zone
 from schemas import commands_pb2
-from tests.nats import free_port
+from tests.simulators import guarded_bus
 from tests.simulators import history
 from tests.simulators.history import APP, POD, EventKey
 from workers.host import node as configuration
@@ -31,24 +28,6 @@ from workers.host.shim.pod import ContainerRequest, ExecRequest, Exit, SandboxRe
 T = TypeVar("T")
 SANDBOX = SandboxRequest("/bundle/pod", "shop", "web", "u-1", "")
 CONTAINER = ContainerRequest(APP, "/bundle/app", "redis", "registry/redis:7", "5b" * 32, Streams(stdout="/fifo/out"))
-_NODE = """
-node = "node-a"
-run_dir = "{folder}"
-state_dir = "{folder}"
-runc = "/usr/sbin/runc"
-[bus]
-url = "{url}"
-ca = "{folder}/tls/ca.pem"
-[credentials]
-shim = "{folder}/bus/shim.creds"
-[enclave]
-agent_bundle = "/a"
-boot_bundle = "/b"
-libos = "sim"
-socket = "/s"
-control = "/c"
-init_data = "/i"
-"""
 
 
 @dataclass
@@ -91,29 +70,8 @@ class Stage:
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    port = free_port()
-    files = authority.create(tmp_path / "tls", ("bus",), ("127.0.0.1", "localhost"))["bus"]
-    accounts = bus_accounts.create(tmp_path / "bus", bus_server.DISK_BYTES)
-    config = tmp_path / "nats.conf"
-    config.write_text(bus_server.configuration(accounts, files, port, tmp_path / "jetstream"))
-    node_file = tmp_path / "node.toml"
-    node_file.write_text(_NODE.format(folder=tmp_path, url=f"tls://127.0.0.1:{port}"))
-    with (tmp_path / "nats.log").open("w") as log:
-        process = subprocess.Popen([Path(sys.executable).with_name("nats-server"), "-c", config], stderr=log)
-    try:
-        for role in ("admin", "worker"):
-            ca_pem = (tmp_path / "tls/ca.pem").read_text()
-            file = str(tmp_path / f"bus/{role}.creds")
-            url = f"tls://127.0.0.1:{port}"
-            credentials = Credentials(url, ca_pem, file=file, inbox=bus_accounts.inbox(role))
-            async with await connect(credentials, role, patience=10) as bus:
-                if role == "admin":
-                    await ensure_streams(bus)
-                else:
-                    yield Stage(bus, Histories(bus), lambda: configuration.load(node_file), EventKey())
-    finally:
-        process.terminate()
-        process.wait(10)
+    async with guarded_bus.running(tmp_path) as guarded, await guarded.enter("worker") as bus:
+        yield Stage(bus, Histories(bus), lambda: configuration.load(guarded.node_file), EventKey())
 
 
 @pytest.fixture
