@@ -8,6 +8,7 @@ before any event loop or thread is started.
 
 from __future__ import annotations
 
+import gc
 import os
 import pathlib
 import select
@@ -109,6 +110,8 @@ def start_server(store: SealedStore, mountpoint: pathlib.Path) -> StoreServer:
 def _run(store: SealedStore, mountpoint: pathlib.Path, tell_ready: int, tell_reports: int) -> NoReturn:
     """The child. It never returns into the parent's code, whatever happens."""
     status = 1
+    # What the parent left uncollected would close, when it is collected here, numbers that are this process's by then.
+    gc.freeze()
     try:
         _close_all_but(store.fileno(), tell_ready, tell_reports)
         os.set_blocking(tell_reports, False)
