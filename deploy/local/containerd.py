@@ -28,6 +28,8 @@ disabled_plugins = [
 ]
 [grpc]
   address = {address}
+[debug]
+  address = {debug}
 [proxy_plugins.enclave-cc]
   type = "snapshot"
   address = {snapshotter}
@@ -82,6 +84,7 @@ def write(layout: Layout) -> Path:
         "root": root / "lib",
         "state": layout.run / "containerd",
         "address": layout.containerd,
+        "debug": layout.containerd_debug,
         "snapshotter": layout.snapshotter,
         "pause": f"{layout.registry_host}/{PAUSE}",
         "cni": network,

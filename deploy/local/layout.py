@@ -78,6 +78,11 @@ class Layout:
         return self.run / "containerd.sock"
 
     @property
+    def containerd_debug(self) -> Path:
+        """containerd's debugging socket, of Go's net/http/pprof."""
+        return self.run / "containerd.debug.sock"
+
+    @property
     def snapshotter(self) -> Path:
         """The snapshotter's socket."""
         return self.run / "snapshotter.sock"

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deploy.local.cri import ContainerState, Pod, PodStatus
 from orchestrator.faults import Permanent
@@ -14,6 +15,7 @@ from orchestrator.launch import Launch
 from orchestrator.lifecycle import State
 from schemas.containerd import cri_pb2
 from tests.e2e.cluster import Cluster
+from tests.waiting import eventually
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +29,18 @@ class Running:
 
 def running(cluster: Cluster) -> dict[str, Running]:
     """Every container that runc says is running, by id."""
-    root = cluster.layout.run / "runc"
-    shown = subprocess.run(["runc", "--root", root, "list", "--format", "json"], capture_output=True, check=True)
-    listed = json.loads(shown.stdout) or []
+    listed = eventually(lambda: _listed(cluster.layout.run / "runc"))[0]
     return {
         entry["id"]: Running(entry["id"], entry["pid"], Path(f"/proc/{entry['pid']}/root").exists())
         for entry in listed
         if entry["status"] == "running"
     }
+
+
+def _listed(root: Path) -> list[list[dict[str, Any]]]:
+    """What runc lists, in a list; an empty one where a container went away while runc was listing, which it is told."""
+    shown = subprocess.run(["runc", "--root", root, "list", "--format", "json"], capture_output=True, check=False)
+    return [json.loads(shown.stdout) or []] if shown.returncode == 0 else []
 
 
 def disagreements(cluster: Cluster, pod: str) -> list[str]:

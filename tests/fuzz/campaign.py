@@ -43,11 +43,12 @@ from orchestrator.faults import Permanent
 from orchestrator.fold import fold
 from schemas.containerd import task_pb2 as pb
 from schemas.containerd import types_pb2
-from tests.fuzz import bundles, guarded_bus, stormed_shim
+from tests.fuzz import bundles, stormed_shim
 from tests.fuzz.fickle_node import STEADY, FickleNode
 from tests.fuzz.storm import PATIENCE, Broken, ask, end, rage
 from tests.fuzz.stormed_shim import Size, StormedShim
 from tests.fuzz.traffic import Stage, Traffic
+from tests.simulators import guarded_bus
 from workers.host.node import ENVIRONMENT as NODE_CONFIG
 from workers.host.shim.start import ZYGOTE
 

@@ -46,7 +46,7 @@ def test_a_signing_key_survives_its_text_and_shows_itself_nowhere() -> None:
     key = SigningKey.generate(ORIGIN)
     text = key.secret_text()
     assert SigningKey.parse(text) == key
-    secret = text.strip().rpartition("+")[2]
+    *_, secret = text.strip().split("+", 4)  # base64 has plus signs of its own
     assert secret not in repr(key)
     for broken in (text[:-6], text.replace(ORIGIN, "other.example"), text.upper(), "", "PRIVATE+KEY+a+b+c"):
         with pytest.raises(Permanent) as raised:
