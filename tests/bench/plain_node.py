@@ -19,8 +19,8 @@ from orchestrator.bus import Bus, Histories
 from orchestrator.events import Body, Command
 from orchestrator.launch import Launch
 from schemas.containerd import types_pb2
-from tests.simulators.guarded_bus import GuardedBus
 from tests.simulators import history
+from tests.simulators.guarded_bus import GuardedBus
 from tests.simulators.history import NODE
 from tests.simulators.node import ToyNode
 from workers.host.conmon import Streams

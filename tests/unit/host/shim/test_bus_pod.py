@@ -17,8 +17,7 @@ from orchestrator.faults import Code, Permanent, Temporary
 from orchestrator.launch import Launch
 from orchestrator.lifecycle import BY_NAME, State, Zone
 from schemas import commands_pb2
-from tests.simulators import guarded_bus
-from tests.simulators import history
+from tests.simulators import guarded_bus, history
 from tests.simulators.history import APP, POD, EventKey
 from workers.host import node as configuration
 from workers.host.node import Node
