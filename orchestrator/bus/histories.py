@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import os
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Final
 from weakref import WeakValueDictionary
@@ -24,7 +24,7 @@ from nats.js import api
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
 from orchestrator import events
-from orchestrator.bus import subjects
+from orchestrator.bus import direct, subjects
 from orchestrator.bus.connection import AWAY, STORE_FULL, Bus, told_as_faults
 from orchestrator.events import Fact, Foreign, Recorded
 from orchestrator.faults import Code, Permanent, Temporary
@@ -66,10 +66,21 @@ class Histories:
         Raises Temporary(BUS_AWAY), Permanent(BUS_HISTORY) for a broken chain.
         """
         async with self._lock(pod):
-            known = self._launches.get(pod)
-            if known is not None and at_least is not None and known.sequence >= at_least:
-                return known
+            if at_least is not None:
+                launch = self._launches.get(pod)
+                if launch is None or launch.sequence < at_least:
+                    launch = launch or new(pod)
+                    for sequence, data in await self._latest(pod, launch.sequence):
+                        launch = apply(launch, events.read(sequence, data))
+                if launch.sequence >= at_least:
+                    return self._remember(launch)
             return (await self._catch_up(pod))[0]
+
+    def remember(self, launch: Launch) -> None:
+        """Take over what somebody else has folded: the next append needs no reading. What is older is left alone."""
+        known = self._launches.get(launch.pod)
+        if known is None or known.sequence < launch.sequence:
+            self._remember(launch)
 
     def forget(self, pod: str) -> None:
         """Drop what is remembered of a pod."""
@@ -169,11 +180,17 @@ class Histories:
     async def stored(self, pod: str, after: int = 0) -> list[tuple[int, bytes]]:
         """The same as (sequence, exact bytes). Raises Temporary(BUS_AWAY)."""
         reader = self._bus.credentials.reader
-        try:
+        with _read_in_time(pod):
             async with asyncio.timeout(10), self._bus.reading if reader else contextlib.nullcontext():
                 return await self._read(subjects.history(pod), after, reader)
-        except (*AWAY, nats.errors.Error) as error:
-            raise _away(f"the history of pod {pod} could not be read", 10) from error
+
+    async def _latest(self, pod: str, after: int) -> list[tuple[int, bytes]]:
+        """As `stored`, quicker, and in a cluster perhaps without the last ones: see `direct`."""
+        if self._bus.credentials.reader:
+            return await self.stored(pod, after)
+        with _read_in_time(pod):
+            async with asyncio.timeout(10):
+                return await direct.read(self._bus, subjects.EVENTS, subjects.history(pod), after)
 
     async def _read(self, subject: str, after: int, reader: str) -> list[tuple[int, bytes]]:
         async with aclosing(self._messages(subject, after, reader)) as messages:
@@ -246,7 +263,7 @@ class Histories:
                 reconnects = self._bus.client.stats["reconnects"]
                 found: list[Recorded | Foreign] = []
                 with contextlib.suppress(Temporary):
-                    found = await self.read(pod, after)
+                    found = [events.read(*message) for message in await self._latest(pod, after)]
                     pause = LOOK if found else pause
                 for message in found:
                     after = message.sequence
@@ -287,6 +304,14 @@ def _reader(name: str, subject: str, after: int) -> api.ConsumerConfig:
         mem_storage=True,
         inactive_threshold=10,
     )
+
+
+@contextlib.contextmanager
+def _read_in_time(pod: str) -> Iterator[None]:
+    try:
+        yield
+    except (*AWAY, nats.errors.Error) as error:
+        raise _away(f"the history of pod {pod} could not be read", 10) from error
 
 
 def _full() -> Permanent:

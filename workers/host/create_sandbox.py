@@ -31,7 +31,7 @@ class CreateSandbox:
         if launch.forked is not None:
             bundle = sandbox_bundle(bundle, self._pod_dir(command.pod) / "sandbox", command.pod)
         netns = "" if launch.forked is not None else network_namespace(bundle)
-        status, pid = await self._runc.state(command.pod)
+        status, pid = await self._runc.known(command.pod)
         if status != "running":
             if status != "absent" or self._runc.traces(command.pod):
                 await self._runc.discard(command.pod)

@@ -50,7 +50,7 @@ class LaunchAgent:
         await self._queue.ensure_consumer(subjects.pod_consumer(pod), subjects.pod_commands(pod))
         await self._gate.open(pod, netns)
         bundle = await self._libos.prepare(self._node.enclaves.agent_bundle)
-        status, pid = await self._runc.state(id_)
+        status, pid = await self._runc.known(id_)
         record = self._runc.record(id_)
         if not (status == "running" and record is not None and record.attempt == command.attempt):
             if status != "absent" or self._runc.traces(id_):

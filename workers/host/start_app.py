@@ -37,7 +37,7 @@ class StartApp:
         container = launch.containers[command.container]
         bundle = await self._libos.prepare(self._node.enclaves.boot_bundle)
         measurement = bundle.expected_measurement.hex()
-        status, pid = await self._runc.state(command.container)
+        status, pid = await self._runc.known(command.container)
         record = self._runc.record(command.container)
         if status == "running" and record is not None and record.attempt == command.attempt:
             return AppStarted(command.container, pid, measurement)

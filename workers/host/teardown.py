@@ -69,7 +69,7 @@ class Teardown:
     async def _remove(self, containers: list[Held]) -> list[str]:
         removed = []
         for held in containers:
-            _, pid = await self._runc.state(held.id)
+            _, pid = await self._runc.known(held.id)
             if await self._runc.delete(held.id):
                 removed.append(f"{held.role} {held.id}")
             if pid > 0 and held.role is not Role.PAUSE:

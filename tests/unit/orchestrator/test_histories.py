@@ -9,11 +9,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import nats.errors
 import pytest
 from nats.js import api
 
 from orchestrator import events
-from orchestrator.bus import Bus, Histories, connect, subjects
+from orchestrator.bus import Bus, Histories, connect, direct, subjects
 from orchestrator.bus.histories import REMEMBERED
 from orchestrator.bus.streams import STREAMS
 from orchestrator.events import Fact, Foreign, Recorded
@@ -324,3 +325,29 @@ def test_whose_history_a_subject_is_follows_from_the_subject_alone() -> None:
     wrong_shard = f"ev.{(subjects.shard(POD) + 1) % 8}.{POD}"
     for subject in (wrong_shard, POD, f"cmd.pod.{POD}", "ev.0.", f"ev.{subjects.shard(POD)}.x.{POD}", "ev.0.a$b"):
         assert subjects.pod_of(subject) is None
+
+
+async def test_a_direct_reading_is_of_one_subject_in_order_whatever_its_length(bus: Bus) -> None:
+    histories = Histories(bus)
+    for number in range(300):
+        await histories.append(fact(str(number)))
+        await histories.append(fact("other", pod="another"))
+    for after in (0, 7):
+        stored = await histories.stored(POD, after)
+        assert await direct.read(bus, subjects.EVENTS, subjects.history(POD), after) == stored
+    assert await direct.read(bus, subjects.EVENTS, subjects.history(POD), stored[-1][0]) == []
+    with pytest.raises(nats.errors.Error):
+        await direct.read(bus, "NONE", subjects.history(POD), 0)
+
+
+async def test_what_somebody_else_has_folded_is_appended_to_without_reading(bus: Bus) -> None:
+    here, there = Histories(bus), Histories(bus)
+    await here.append(fact())
+    launch = await here.append(fact())
+    assert launch is not None
+    there.remember(launch)
+    asked = bus.client.stats["out_msgs"]
+    assert (await there.append(fact("third"))) is not None
+    assert bus.client.stats["out_msgs"] == asked + 1
+    there.remember(launch)
+    assert there._launches[POD].index == 3

@@ -141,9 +141,10 @@ class BusPod:
 
     async def remove(self, container: str, reason: str) -> None:
         """See `Pod`."""
-        launch = await (await self._connected()).histories.launch(self._sandbox)
-        if launch.requested is None or (container and container not in launch.containers):
-            return
+        if not _was_asked_for(self._launch, container):
+            launch = await (await self._connected()).histories.launch(self._sandbox)
+            if not _was_asked_for(launch, container):
+                return
         await self._append(StopRequested(reason), container, lambda now: _may_stop(now, container))
         await self._until(lambda now: _is_gone(now, container) or None)
 
@@ -245,6 +246,7 @@ class BusPod:
 
     async def _append(self, body: Body, container: str, allowed: Callable[[Launch], bool]) -> None:
         connection = await self._connected()
+        connection.histories.remember(self._launch)
         fact = Fact(self._sandbox, body, Zone.HOST, f"shim/{connection.node.name}", container=container)
         await connection.histories.append(fact, allowed=allowed)
 
@@ -299,6 +301,10 @@ def _is_sealed(launch: Launch, id_: str) -> bool | None:
             return True
     _check(launch, launch.progress)
     return None
+
+
+def _was_asked_for(launch: Launch, id_: str) -> bool:
+    return launch.requested is not None and (not id_ or id_ in launch.containers)
 
 
 def _may_request(launch: Launch, id_: str) -> bool:
