@@ -90,6 +90,11 @@ class Bus:
         with contextlib.suppress(nats.errors.Error, TimeoutError, ConnectionError):
             await asyncio.wait_for(self.client.close(), 5)
 
+    @property
+    def is_away(self) -> bool:
+        """Whether no server is connected at this moment. One that hangs is noticed after some fifteen seconds."""
+        return not self.client.is_connected
+
     def check(self) -> None:
         """Every endless loop that waits for the bus calls this in each turn.
 

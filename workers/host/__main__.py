@@ -27,6 +27,7 @@ from workers.host.gate import Gate
 from workers.host.launch_agent import LaunchAgent
 from workers.host.libos.sim.backend import SimulatedLibOS
 from workers.host.node import Node
+from workers.host.removals import Removals
 from workers.host.runc import Role, Runc
 from workers.host.signals import serve_signals
 from workers.host.start_app import StartApp
@@ -59,6 +60,7 @@ async def serve(node: Node) -> None:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(Worker(bus, consumer, Identity(Zone.HOST, actor), steps, histories).run())
                 tasks.create_task(exits.run())
+                tasks.create_task(Removals(node.run_dir, histories, actor).run())
                 await Execs(node, runc).serve(bus, tasks)
         finally:
             await gate.close_all()

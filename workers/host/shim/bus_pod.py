@@ -2,6 +2,9 @@
 
 One task (`run`) follows the history and folds it; whoever waits looks at the launch each time that something came.
 Asking is idempotent by the condition of the append: what the history already says is not said again.
+
+While the bus is away (docs/adr/0014): a signal and an exit are the node's own (`alone`), a removal is written down for
+later (`removals`), and everything else is UNAVAILABLE within `AWAY_SECONDS`.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import time_ns
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -20,15 +23,24 @@ from orchestrator.events import Body, ContainerRequested, Fact, PodRequested, St
 from orchestrator.faults import Code, Fault, Permanent, Temporary
 from orchestrator.fold import apply
 from orchestrator.launch import Launch, Progress, held
-from orchestrator.lifecycle import State, Zone
+from orchestrator.lifecycle import Zone
 from schemas import commands_pb2
+from workers.host import removals
 from workers.host.node import Node
 from workers.host.shim.pod import ContainerRequest, ExecRequest, Exit, SandboxRequest
+
+if TYPE_CHECKING:
+    from workers.host.shim.alone import Alone
 
 NEVER_RAN: Final = 255
 """Exit status of a container that was removed before it had a process."""
 SIGNAL_SECONDS: Final = 15.0
 """In which a node must have answered a signal: a worker that was killed is back in three."""
+AWAY_SECONDS: Final = 15.0
+"""For which the bus may be away before a request is answered with that."""
+REMOVAL_SECONDS: Final = 4.0
+"""The same for a removal, which is then written down: containerd waits ten seconds for one that an exit leads to."""
+_LOOK_ALONE: Final = 0.5
 _ONE_TRY: Final = 5.0
 _PAUSE: Final = 0.25
 _LOOK: Final = 3
@@ -63,16 +75,23 @@ class BusPod:
         self._launch = launches.new(sandbox)
         self._broken: Fault | None = None
         self._news = asyncio.Condition()
+        self._away_since: float | None = None
+        self._awaited: set[str] = set()
+        self._ended: dict[str, Exit] = {}
 
     async def run(self) -> None:
         """Connect, then follow the history until cancelled. A fault is what every call is then answered with."""
         try:
             node = self._load()
-            async with await connect(node.credentials_of("shim"), f"shim/{node.name}/{self._sandbox[:12]}") as bus:
-                histories = Histories(bus)
-                self._connection.set_result(_Connection(node, bus, histories))
-                async for recorded in histories.follow(self._sandbox):
-                    await self._know(apply(self._launch, recorded))
+            async with await self._connect(node) as bus:
+                connection = _Connection(node, bus, Histories(bus))
+                self._connection.set_result(connection)
+                looking = asyncio.create_task(self._look_alone(connection))
+                try:
+                    async for recorded in connection.histories.follow(self._sandbox):
+                        await self._know(apply(self._launch, recorded))
+                finally:
+                    looking.cancel()
         except Fault as fault:
             async with self._news:
                 self._broken = fault
@@ -80,6 +99,9 @@ class BusPod:
             if not self._connection.done():
                 self._connection.set_exception(fault)
                 self._connection.exception()
+
+    async def _connect(self, node: Node) -> Bus:
+        return await connect(node.credentials_of("shim"), f"shim/{node.name}/{self._sandbox[:12]}", AWAY_SECONDS)
 
     async def request_sandbox(self, request: SandboxRequest) -> int:
         """See `Pod`."""
@@ -96,15 +118,15 @@ class BusPod:
             prefetch=request.prefetch,
         )
         await self._append(body, "", lambda launch: launch.requested is None)
-        return await self._until(_sandbox_pid)
+        return await self._until(_sandbox_pid, AWAY_SECONDS)
 
     async def attested(self) -> None:
         """See `Pod`."""
-        await self._until(_is_attested)
+        await self._until(_is_attested, AWAY_SECONDS)
 
     async def request_container(self, request: ContainerRequest) -> None:
         """See `Pod`."""
-        await self._until(_sandbox_pid)
+        await self._until(_sandbox_pid, AWAY_SECONDS)
         body = ContainerRequested(
             image=request.image,
             bundle=request.bundle,
@@ -116,21 +138,30 @@ class BusPod:
             process_sha256=request.process_sha256,
         )
         await self._append(body, request.id, lambda launch: _may_request(launch, request.id))
-        await self._until(lambda launch: _is_sealed(launch, request.id))
+        await self._until(lambda launch: _is_sealed(launch, request.id), AWAY_SECONDS)
 
     async def start_container(self, container: str) -> int:
         """See `Pod`."""
         await self._append(StartRequested(), container, lambda launch: _may_start(launch, container))
-        return await self._until(lambda launch: _workload_pid(launch, container))
+        return await self._until(lambda launch: _workload_pid(launch, container), AWAY_SECONDS)
 
     async def exit_of(self, container: str) -> Exit:
-        """See `Pod`."""
-        return await self._until(lambda launch: _exit(launch, container))
+        """See `Pod`. By the history; while the bus is away, by what the history will be told."""
+        id_ = container or self._sandbox
+        self._awaited.add(id_)
+        return await self._until(lambda launch: _exit(launch, container) or self._ended.get(id_))
 
     async def signal(self, container: str, number: int, *, everything: bool) -> None:
         """See `Pod`."""
-        request = commands_pb2.SignalRequest(runc_id=container or self._sandbox, signal=number, all=everything)
-        raw = await self._ask_node("signal", request.SerializeToString())
+        id_ = container or self._sandbox
+        request = commands_pb2.SignalRequest(runc_id=id_, signal=number, all=everything)
+        connection = await self._connected()
+        try:
+            raw = await self._ask_node("signal", request.SerializeToString(), now=True)
+        except Temporary:
+            if await _alone(connection.node).signal(id_, number, everything=everything):
+                return
+            raise
         try:
             reply = commands_pb2.SignalReply.FromString(raw)
             code = Code(reply.code) if reply.code else None
@@ -140,13 +171,36 @@ class BusPod:
             raise Permanent(code, f"signal {number} was not sent", expected="a running container", got=reply.message)
 
     async def remove(self, container: str, reason: str) -> None:
-        """See `Pod`."""
+        """See `Pod`. While the bus is away it is written down, and done when it is back."""
+        try:
+            node = (await self._connected()).node
+        except Temporary:
+            return  # nothing was ever asked of a bus that was never reached
+        removing = asyncio.create_task(self._removed(container, reason))
+        # What this looks for never comes: the bus's being away ends it.
+        away: asyncio.Task[None] = asyncio.create_task(self._until(lambda _: None, REMOVAL_SECONDS))
+        try:
+            await asyncio.wait({removing, away}, return_when=asyncio.FIRST_COMPLETED)
+            try:
+                if removing.done() or self._broken is not None:
+                    await removing
+                    return
+            except Temporary:
+                if self._broken is not None:
+                    raise
+            removals.note(node.run_dir, self._sandbox, container, reason)
+        finally:
+            for task in (removing, away):
+                task.cancel()
+            await asyncio.gather(removing, away, return_exceptions=True)
+
+    async def _removed(self, container: str, reason: str) -> None:
         if not _was_asked_for(self._launch, container):
             launch = await (await self._connected()).histories.launch(self._sandbox)
             if not _was_asked_for(launch, container):
                 return
-        await self._append(StopRequested(reason), container, lambda now: _may_stop(now, container))
-        await self._until(lambda now: _is_gone(now, container) or None)
+        await self._append(StopRequested(reason), container, lambda now: removals.may_stop(now, container))
+        await self._until(lambda now: removals.is_gone(now, container) or None)
 
     async def start_exec(self, request: ExecRequest) -> int:
         """See `Pod`."""
@@ -171,7 +225,8 @@ class BusPod:
                 reply = await self._ask_exec(asked, _LOOK + _LATE, 2 * _LOOK)
             except Temporary:
                 known = self._launch.containers.get(container)
-                if known is not None and known.progress.exit is None and not self._launch.progress.torn_down:
+                lives = known is not None and known.progress.exit is None and container not in self._ended
+                if lives and not self._launch.progress.torn_down:
                     continue
                 return Exit(_KILLED, time_ns())
             except Permanent as fault:
@@ -230,17 +285,28 @@ class BusPod:
         return await asyncio.shield(self._connection)
 
     async def _ask_node(
-        self, verb: str, request: bytes, one_try: float = _ONE_TRY, patience: float | None = None
+        self,
+        verb: str,
+        request: bytes,
+        one_try: float = _ONE_TRY,
+        patience: float | None = None,
+        *,
+        now: bool = False,
     ) -> bytes:
-        """Ask again while nobody answers: a worker that is starting anew is no reason to fail a stop."""
+        """Ask again while nobody answers: a worker that is starting anew is no reason to fail a stop.
+
+        `now`: not while the bus is away.
+        """
         connection, clock = await self._connected(), asyncio.get_running_loop().time
         patience = self._patience if patience is None else patience
         subject, ends = subjects.host_request(connection.node.name, verb), clock() + patience
         while True:
             try:
+                if connection.bus.is_away:
+                    raise _bus_is_away()  # and not be sent later, when nobody waits for it any more
                 return await connection.bus.request(subject, request, min(one_try, patience))
             except Temporary:
-                if clock() + _PAUSE > ends:
+                if clock() + _PAUSE > ends or self._is_away_for(AWAY_SECONDS) or (now and connection.bus.is_away):
                     raise
             await asyncio.sleep(_PAUSE)
 
@@ -248,22 +314,62 @@ class BusPod:
         connection = await self._connected()
         connection.histories.remember(self._launch)
         fact = Fact(self._sandbox, body, Zone.HOST, f"shim/{connection.node.name}", container=container)
-        await connection.histories.append(fact, allowed=allowed)
+        await connection.histories.append(fact, allowed=allowed, patience=AWAY_SECONDS)
 
     async def _know(self, launch: Launch) -> None:
         async with self._news:
             self._launch = launch
             self._news.notify_all()
 
-    async def _until(self, look: Callable[[Launch], _Answer | None]) -> _Answer:
-        """The first answer that is not None, of the launch as it is now and after each fact that comes."""
+    async def _look_alone(self, connection: _Connection) -> None:
+        """Notice that the bus is away, and what ends meanwhile."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(_LOOK_ALONE)
+            if not connection.bus.is_away:
+                self._away_since = None
+                continue
+            async with self._news:
+                self._away_since = self._away_since or clock()
+                for id_ in self._awaited - self._ended.keys():
+                    if (ended := _alone(connection.node).exit_of(id_)) is not None:
+                        self._ended[id_] = ended
+                self._news.notify_all()
+
+    def _is_away_for(self, seconds: float) -> bool:
+        since = self._away_since
+        return since is not None and asyncio.get_running_loop().time() - since > seconds
+
+    async def _until(self, look: Callable[[Launch], _Answer | None], seconds: float | None = None) -> _Answer:
+        """The first answer that is not None, of the launch as it is now and after each fact that comes.
+
+        Raises Temporary(BUS_AWAY) when the bus has been away for so many seconds.
+        """
         async with self._news:
             while True:
                 if self._broken is not None:
                     raise self._broken
                 if (answer := look(self._launch)) is not None:
                     return answer
+                if seconds is not None and self._is_away_for(seconds):
+                    raise _bus_is_away()
                 await self._news.wait()
+
+
+def _alone(node: Node) -> Alone:
+    from workers.host.shim.alone import Alone  # noqa: PLC0415 - a shim whose bus never leaves it needs none of that
+
+    return Alone(node)
+
+
+def _bus_is_away() -> Temporary:
+    return Temporary(
+        Code.BUS_AWAY,
+        "the bus is away",
+        expected="a connection to nats-server",
+        got="none",
+        advice="what runs goes on; bring nats-server up and try again",
+    )
 
 
 def _parse(reply: Message, raw: bytes) -> None:
@@ -335,20 +441,6 @@ def _exit(launch: Launch, id_: str) -> Exit | None:
         return Exit(progress.exit.code, progress.exit.exited_at_ns, progress.exit.out_of_memory)
     torn_down = progress.torn_down or launch.progress.torn_down
     return Exit(NEVER_RAN, progress.since_ns) if torn_down else None
-
-
-def _may_stop(launch: Launch, id_: str) -> bool:
-    container = launch.containers.get(id_)
-    progress = container.progress if container else launch.progress
-    return progress.state not in (State.STOPPING, State.GONE) and not _is_gone(launch, id_)
-
-
-def _is_gone(launch: Launch, id_: str) -> bool:
-    """Nothing is left: of a container also when its whole pod was torn down."""
-    if launch.progress.state is State.GONE:
-        return True
-    container = launch.containers.get(id_)
-    return container is not None and (container.progress.state is State.GONE or launch.progress.torn_down)
 
 
 def _check(launch: Launch, progress: Progress) -> None:

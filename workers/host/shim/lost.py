@@ -1,12 +1,13 @@
 """Cleaning up after a shim that died: its pod's launch is asked to end, since nobody serves it any more.
 
 Five seconds (containerd's io.containerd.timeout.shim.cleanup) for all of it: the request to remove is what matters and
-is stored first; the teardown goes on without us where it takes longer.
+is stored first, or written down at the node where the bus is away; the teardown goes on without us if it takes longer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Final
 
 from orchestrator.faults import Fault
 from schemas.containerd import task_pb2
-from workers.host import node
+from workers.host import node, removals
 from workers.host.shim.arguments import Arguments
 from workers.host.shim.bus_pod import BusPod
 from workers.host.shim.pod import Exit, Pod
@@ -25,6 +26,7 @@ from workers.host.shim.timestamp import timestamp
 
 _SECONDS: Final = 4.0
 _KILLED: Final = 137
+_REASON: Final = "the shim was lost"
 
 
 def clean_up(arguments: Arguments, bundle: str, make_pod: Callable[[str], Pod] | None) -> bytes:
@@ -32,6 +34,11 @@ def clean_up(arguments: Arguments, bundle: str, make_pod: Callable[[str], Pod] |
     sandbox = sandbox_of(bundle, arguments.id)
     container = "" if sandbox == arguments.id else arguments.id
     ended = asyncio.run(_remove(sandbox, container, make_pod or _on_the_bus))
+    if ended is None:
+        ended = Exit(_KILLED, time_ns())
+        if make_pod is None:
+            with contextlib.suppress(Fault):  # that there is no node was told already
+                removals.note(node.load().run_dir, sandbox, container, _REASON)
     unmount(Path(bundle) / "rootfs")
     remove_dead(socket_path(arguments.address, arguments.namespace, sandbox))
     return task_pb2.DeleteResponse(exit_status=ended.status, exited_at=timestamp(ended.at_ns)).SerializeToString()
@@ -41,13 +48,13 @@ def _on_the_bus(sandbox: str) -> Pod:
     return BusPod(sandbox, node.load)
 
 
-async def _remove(sandbox: str, container: str, make_pod: Callable[[str], Pod]) -> Exit:
-    """How the container ended; killed, where that is not known in time."""
+async def _remove(sandbox: str, container: str, make_pod: Callable[[str], Pod]) -> Exit | None:
+    """How the container ended; None where that is not known in time, nor whether its removal was asked for."""
     pod = make_pod(sandbox)
     following = asyncio.create_task(pod.run())
     try:
         async with asyncio.timeout(_SECONDS):
-            await pod.remove(container, "the shim was lost")
+            await pod.remove(container, _REASON)
             return await pod.exit_of(container)
     except Fault as fault:
         sys.stderr.write(fault.diagnostics() + "\n")
@@ -56,4 +63,4 @@ async def _remove(sandbox: str, container: str, make_pod: Callable[[str], Pod]) 
     finally:
         following.cancel()
         await asyncio.wait([following], timeout=_SECONDS / 4)
-    return Exit(_KILLED, time_ns())
+    return None
