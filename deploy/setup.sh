@@ -19,10 +19,11 @@ python=/usr/bin/python3
 # Sandboxes and containers: containerd runc conmon crun catatonit containernetworking-plugins iptables iproute2.
 # Images: docker-registry skopeo umoci mmdebstrap busybox-static erofs-utils. Shown in the demo: redis.
 # The console's tests in a real browser: chromium and its driver, and a font for it.
+# Inside app enclaves, beside crun: gocryptfs, for encrypted volumes.
 # FUSE, and the two Python packages that come as sources: fuse3 libfuse3-dev gcc libc6-dev pkg-config python3-dev.
 packages='
 containerd runc conmon crun catatonit containernetworking-plugins iptables iproute2
-docker-registry skopeo umoci mmdebstrap busybox-static erofs-utils redis-server redis-tools
+docker-registry skopeo umoci mmdebstrap busybox-static erofs-utils gocryptfs redis-server redis-tools
 chromium chromium-driver fonts-dejavu-core
 fuse3 libfuse3-dev gcc libc6-dev pkg-config python3-dev python3-venv ca-certificates
 '

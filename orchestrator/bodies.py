@@ -118,11 +118,15 @@ class AppStarted:
 
 @dataclass(frozen=True, slots=True)
 class ConfigDelivered:
-    """Agent and app enclave attested each other; the process was within policy; configuration and key went over."""
+    """Agent and app enclave attested each other; the process was within policy; configuration and key went over.
+
+    `host_data` names what of the host's was admitted and what it held: `DESTINATION@sha256:HEX`, a mount each.
+    """
 
     config_sha256: str
     verdict: str
     measurement: str
+    host_data: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,10 @@ REMEDIES: Final[dict[Code, Remedy]] = {
         "the container's configuration was handed over before, or its store is gone",
         "Let the container be created again: a store's key goes out once.",
     ),
+    Code.CONFIG_HOST_DATA: Remedy(
+        "what the host has at an admitted mount is not what may be taken",
+        "Compare the config map or secret with the digest in the launch policy; make what is large a volume there.",
+    ),
     Code.BOOT_STORE: Remedy(
         "the sealed root file system could not be opened in the app enclave",
         "Read the node's kernel log for FUSE, EROFS and disk errors, mend the node, and create the container again.",
@@ -179,6 +183,10 @@ REMEDIES: Final[dict[Code, Remedy]] = {
     Code.BOOT_LOST: Remedy(
         "the app enclave ended before its workload ran",
         "Read the container's log: boot init writes its reason there; raise its memory limit if it was killed.",
+    ),
+    Code.BOOT_VOLUME: Remedy(
+        "an encrypted volume could not be mounted in the app enclave",
+        "See whether the volume is a directory on the node and is not full; then create the container again.",
     ),
     Code.EXEC_DENIED: Remedy(
         "the owner's launch policy does not admit this command beside the workload",

@@ -66,6 +66,15 @@ class ContainerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class HostMount:
+    """A file or directory of the node's for a container: how a kubelet passes every volume."""
+
+    source: Path
+    destination: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """What to run. Empty `command` and `args` mean the image's own entry point."""
 
@@ -76,6 +85,7 @@ class ContainerSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     memory_bytes: int = 0
     terminal: bool = False
+    mounts: Sequence[HostMount] = ()
 
 
 class Kubelet:
@@ -171,6 +181,10 @@ class Kubelet:
             args=spec.args,
             envs=[cri_pb2.KeyValue(key=key, value=value.encode()) for key, value in spec.environment.items()],
             tty=spec.terminal,
+            mounts=[
+                cri_pb2.Mount(container_path=mount.destination, host_path=str(mount.source), readonly=mount.read_only)
+                for mount in spec.mounts
+            ],
             linux=cri_pb2.LinuxContainerConfig(),
         )
         if self._logs is not None:

@@ -66,5 +66,7 @@ class Role:
 
 
 AGENT: Final = Role("agent", "workers.enclave.agent")
-BOOT: Final = Role("boot", "workers.enclave.boot.__main__", programs=("/usr/bin/crun",))
+BOOT: Final = Role(
+    "boot", "workers.enclave.boot.__main__", programs=("/usr/bin/crun", "/usr/bin/fusermount", "/usr/bin/gocryptfs")
+)
 ROLES: Final = {role.name: role for role in (AGENT, BOOT)}

@@ -63,6 +63,7 @@ def _containers(launch: Launch) -> list[dict[str, Any]]:
             "state": container.progress.state.value,
             "reached": container.progress.reached.value,
             "exit": container.progress.exit.code if container.progress.exit else None,
+            "host_data": list(container.delivered.host_data) if container.delivered else [],
         }
         for container in launch.containers.values()
     ]

@@ -61,6 +61,7 @@ def _page(told: LaunchStory) -> Iterator[RenderableType]:
                 ("image", asked.image),
                 ("digest", container.decrypted.manifest_digest if container.decrypted else ""),
                 ("state", container.progress.state.value),
+                *(("host data", taken) for taken in (container.delivered.host_data if container.delivered else ())),
                 ("exit code", str(ended.code) if ended else ""),
             ),
         )

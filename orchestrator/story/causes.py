@@ -209,6 +209,11 @@ _CAUSES: Final[dict[Code, tuple[tuple[str, str, Sign | None], ...]]] = {
         ("the container was started twice", "create the container again", None),
         ("the agent was replaced since it sealed the store", "whether the agent ended before", _agent_was_lost),
     ),
+    Code.CONFIG_HOST_DATA: (
+        ("the config map or secret changed since the owner named its digest", "sha256 in the policy", _got("sha256:")),
+        ("a volume of data was admitted as host data", "name it a volume in the policy's rule", _got("more")),
+        ("the node's copy is damaged, or somebody altered it", "the API server's copy, against `got`", None),
+    ),
     Code.BOOT_STORE: (
         (
             "the node's disk altered the sealed store",
@@ -225,6 +230,10 @@ _CAUSES: Final[dict[Code, tuple[tuple[str, str, Sign | None], ...]]] = {
         ("the container's memory limit is too small for it to begin", "limits: in the pod; OOM killer", _got("137")),
         ("somebody stopped it meanwhile", "kubectl describe pod: liveness, eviction", _got("143")),
         ("boot init refused something", "the container's log: its reason is written there", None),
+    ),
+    Code.BOOT_VOLUME: (
+        ("the volume is no directory, or went away", "the mount's source on the node", _got("ended with 6")),
+        ("the node's memory or disk is full", "df and free on the node", None),
     ),
     Code.EXEC_DENIED: (
         ("the image's rule lists no such command under exec", "the launch policy, against what was run", None),

@@ -4,9 +4,10 @@ Zone: enclave. May import: `workers.enclave`, `orchestrator.{events,faults,launc
 
 1. The owner's launch policy comes from the key broker.
 2. What the host proposes for the process is judged by it; nothing that it does not admit happens.
-3. The secrets that the policy names for this image come from the key broker.
+3. The secrets that the policy names for this image, and its volumes' keys, come from the key broker and the pod's key.
 4. An app enclave of an admitted measurement has attested itself, and says which container it is for.
-5. Configuration, store key and secrets go to it through the attested channel: once for each container.
+5. Configuration, store key and secrets go to it through the attested channel: once for each container. It answers what
+   it has taken of the host's data, before anything runs.
 
 There is one attempt, so what is asked of broker and host in 1 to 3 is asked again while they are away.
 """
@@ -21,6 +22,7 @@ from typing import Final
 from orchestrator.events import Command, ConfigDelivered
 from orchestrator.faults import Code, Permanent
 from orchestrator.launch import Launch
+from schemas import strict_json
 from workers.enclave import messages
 from workers.enclave.door import proposed_process
 from workers.enclave.kbs.client import KbsClient
@@ -30,6 +32,7 @@ from workers.enclave.launch_policy.judge import judge_process
 from workers.enclave.patience import answered
 from workers.enclave.policy_cache import LaunchPolicies
 from workers.enclave.sessions import Session, Sessions
+from workers.enclave.volume_keys import VolumeKeys
 from workers.enclave.work import ContainerWork, Works
 
 UPPER_BYTES: Final = 512 << 20
@@ -44,6 +47,7 @@ class DeliverConfig:
         self._policies = policies
         self._sessions = sessions
         self._works = works
+        self._volume_keys = VolumeKeys()
 
     async def __call__(self, command: Command, launch: Launch) -> ConfigDelivered:  # noqa: ARG002 - every step is called so
         """Raises Permanent(CONFIG_PROCESS_DENIED, CONFIG_APP_MEASUREMENT, CONFIG_USED...) and the KBS client's."""
@@ -52,8 +56,10 @@ class DeliverConfig:
             approved = await self._judge(command, work)  # checks 1 and 2
             secrets = {uri: await self._resource(uri) for uri in approved.secret_uris}  # check 3
             check_variables(approved, secrets)
+            keys = {uri: await self._resource(uri) for uri in {volume.key for volume in approved.volumes if volume.key}}
+            volumes = self._volume_keys.of(approved, keys)
             session = await self._sessions.wait(command.container, command.attempt)  # check 4
-            await self._hand_over(session, work, approved, secrets)  # check 5
+            host_data = await self._hand_over(session, work, approved, secrets, volumes)  # check 5
         except BaseException:
             self._works.drop(command.container)  # there is no other attempt: the key ends here
             raise
@@ -61,6 +67,7 @@ class DeliverConfig:
             config_sha256=approved.digest.removeprefix("sha256:"),
             verdict=approved.verdict,
             measurement=session.peer.mrenclave.hex(),
+            host_data=host_data,
         )
 
     def _claim(self, command: Command) -> ContainerWork:
@@ -86,8 +93,13 @@ class DeliverConfig:
         return await answered(partial(self._kbs.get_resource, ResourceUri.parse(uri)))
 
     async def _hand_over(
-        self, session: Session, work: ContainerWork, approved: ApprovedProcess, secrets: dict[str, bytes]
-    ) -> None:
+        self,
+        session: Session,
+        work: ContainerWork,
+        approved: ApprovedProcess,
+        secrets: dict[str, bytes],
+        volumes: dict[str, bytes],
+    ) -> tuple[str, ...]:
         sealed = work.sealed
         if sealed is None:
             raise RuntimeError("claimed without a sealed store")
@@ -99,10 +111,13 @@ class DeliverConfig:
             key=base64.b64encode(sealed.key.material).decode(),
             upper_bytes=UPPER_BYTES,
             secrets={uri: base64.b64encode(value).decode() for uri, value in secrets.items()},
+            volumes={destination: base64.b64encode(key).decode() for destination, key in volumes.items()},
         )
         try:
             await session.channel.send(message)
-            messages.unpack(await session.channel.receive(), "accepted")
+            accepted = messages.unpack(await session.channel.receive(), "accepted")
+            with messages.understood("accepted"):
+                return strict_json.strings(accepted, "host_data")
         except BaseException:
             session.channel.close()
             raise

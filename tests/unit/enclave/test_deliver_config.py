@@ -149,7 +149,7 @@ async def test_an_app_enclave_gets_what_opens_its_store_and_what_to_run_and_the_
         delivering, channel = s.deliver(), await s.app()
         message = messages.unpack(await asyncio.wait_for(channel.receive(), 10), "config")
         assert not delivering.done(), "not before the app enclave says that it has it"
-        await channel.send(messages.pack("accepted"))
+        await channel.send(messages.pack("accepted", host_data=["/etc/app@sha256:00"]))
         fact = await asyncio.wait_for(delivering, 10)
         assert s.asked == ["c"]
     assert is_wiped(work)
@@ -158,7 +158,8 @@ async def test_an_app_enclave_gets_what_opens_its_store_and_what_to_run_and_the_
     assert (approved.argv, approved.env) == (("/app",), ("PATH=/bin",))
     assert fact.config_sha256 == hashlib.sha256(approved.encode()).hexdigest()
     assert (fact.verdict, fact.measurement) == (approved.verdict, BOOT.hex())
-    assert (message["upper_bytes"], message["secrets"]) == (UPPER_BYTES, {})
+    assert fact.host_data == ("/etc/app@sha256:00",)
+    assert (message["upper_bytes"], message["secrets"], message["volumes"]) == (UPPER_BYTES, {}, {})
     key = StoreKey(bytearray(base64.b64decode(str(message["key"]))))
     open_store(pod.folder / "stores/c.1", key, bytes.fromhex(str(message["root_hash"]))).close()
 
@@ -172,7 +173,7 @@ async def test_the_owners_secrets_go_along(pod: AgentPod, network: Network) -> N
         delivering, channel = s.deliver(), await s.app()
         message = messages.unpack(await asyncio.wait_for(channel.receive(), 10), "config")
         assert message["secrets"] == {TOKEN_URI: base64.b64encode(b"hush").decode()}
-        await channel.send(messages.pack("accepted"))
+        await channel.send(messages.pack("accepted", host_data=[]))
         await asyncio.wait_for(delivering, 10)
 
 
@@ -182,7 +183,7 @@ async def test_it_happens_once(pod: AgentPod, network: Network) -> None:
     async with stage(pod) as s:
         delivering, channel = s.deliver(), await s.app()
         await channel.receive()
-        await channel.send(messages.pack("accepted"))
+        await channel.send(messages.pack("accepted", host_data=[]))
         await asyncio.wait_for(delivering, 10)
         with pytest.raises(Permanent) as raised:
             await s.deliver()
@@ -220,7 +221,7 @@ async def test_a_host_that_is_away_is_asked_again(pod: AgentPod, network: Networ
         assert not delivering.done()
         await s.door.open("/proc/thread-self/ns/net")
         await asyncio.wait_for(channel.receive(), 10)
-        await channel.send(messages.pack("accepted"))
+        await channel.send(messages.pack("accepted", host_data=[]))
         await asyncio.wait_for(delivering, 10)
 
 

@@ -2,8 +2,8 @@
 
 Zone: enclave. May import: `workers.enclave`, `orchestrator.faults`, `schemas`.
 
-1. Attest the agent, be attested, take the configuration and the store's key.
-2. At the word of the agent: serve the sealed store, mount the root, make the process.
+1. Attest the agent, be attested, take the configuration and the keys; take what is admitted of the host's data.
+2. At the word of the agent: serve the sealed store, mount root and volumes, make the process.
 3. Start it, say so, wait for its end; meanwhile start beside it what the agent admits. Leave nothing mounted.
 """
 
@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from orchestrator.faults import Code, Fault, Permanent
-from schemas.places import AGENT_MEASUREMENT, EXEC_DOOR, STORE
+from schemas.places import AGENT_MEASUREMENT, EXEC_DOOR, STORE, offered_at
 from workers.enclave.boot.conversation import Configuration, Conversation
 from workers.enclave.boot.execs import ExecDoor
+from workers.enclave.boot.host_data import Taken, take
 from workers.enclave.boot.process import identity_of, oci
 from workers.enclave.boot.supervision import Workload
+from workers.enclave.boot.volumes import Volume, mount_volume
 from workers.enclave.rootfs.overlay import mount_root, unmount_root
 from workers.enclave.rootfs.server import start_server
 from workers.enclave.rootfs.store import open_store
@@ -49,8 +52,9 @@ def main() -> int:
         return _give_up(fault)
     try:
         configuration = conversation.configuration()
-        conversation.accept()
-        return _boot(configuration, conversation, born)
+        taken = take(configuration.process.host_data, RUN / "host")
+        conversation.accept([str(data) for data in taken])
+        return _boot(configuration, taken, conversation, born)
     except Fault as fault:
         conversation.failed(fault)
         return _give_up(fault)
@@ -74,7 +78,7 @@ def _give_up(fault: Fault) -> int:
     return FAILED
 
 
-def _boot(configuration: Configuration, conversation: Conversation, born: int) -> int:
+def _boot(configuration: Configuration, host_data: Sequence[Taken], conversation: Conversation, born: int) -> int:
     root, image, bundle = (RUN / name for name in ("root", "image", "bundle"))
     for directory in (root, image, bundle):
         directory.mkdir(mode=0o700, parents=True)
@@ -88,10 +92,13 @@ def _boot(configuration: Configuration, conversation: Conversation, born: int) -
         mount_root(server.image, root, configuration.upper_bytes)
         undo.callback(unmount_root, root)
         secrets = _write_secrets(configuration)
+        volumes = _mount_volumes(configuration, undo)
+        binds = {data.destination: data.copy for data in host_data}
+        binds |= {destination: volume.mountpoint for destination, volume in volumes.items()}
         approved = configuration.process
         workload = Workload(bundle)
         undo.callback(workload.remove)
-        document = oci(approved, identity_of(approved, root), root, secrets, configuration.secrets)
+        document = oci(approved, identity_of(approved, root), root, secrets, configuration.secrets, binds)
         workload.create(document)
         workload.start()
         door = ExecDoor(
@@ -103,7 +110,23 @@ def _boot(configuration: Configuration, conversation: Conversation, born: int) -
         )
         undo.callback(door.close)
         conversation.booted(time.monotonic_ns() - born, workload.pid)
-        return workload.wait(lost=lambda pid: pid == server.pid)
+        served_by = {server.pid, *(volume.pid for volume in volumes.values())}
+        return workload.wait(lost=lambda pid: pid in served_by)
+
+
+def _mount_volumes(configuration: Configuration, undo: ExitStack) -> dict[str, Volume]:
+    """By their destinations. Two may be one volume: each has a mount of its own."""
+    volumes = {}
+    for number, mount in enumerate(configuration.process.volumes):
+        volume = mount_volume(
+            Path(offered_at(mount.destination)),
+            RUN / "volumes" / str(number),
+            configuration.volumes[mount.destination],
+            read_only=mount.read_only,
+        )
+        undo.callback(volume.unmount)
+        volumes[mount.destination] = volume
+    return volumes
 
 
 def _write_secrets(configuration: Configuration) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from schemas import strict_json
 from schemas.places import AGENT_PORT, CONTAINER_FILE
 from workers.enclave import messages
 from workers.enclave.launch_policy.approved import ApprovedProcess
-from workers.enclave.rootfs.crypto import StoreKey
+from workers.enclave.rootfs.crypto import KEY, StoreKey
 from workers.enclave.tee.blocking import BlockingChannel
 from workers.enclave.tee.interface import Tee
 from workers.enclave.tee.judge import Judge
@@ -29,7 +30,11 @@ PATIENCE: Final = 50.0
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What the agent handed over for `container`. `secrets` holds what the key broker gave, by its URI."""
+    """What the agent handed over for `container`.
+
+    `secrets` holds what the key broker gave, by its URI; `volumes` the 32-byte keys of the mounts with ciphertext, by
+    their destinations.
+    """
 
     container: str
     process: ApprovedProcess
@@ -37,6 +42,7 @@ class Configuration:
     key: StoreKey
     upper_bytes: int
     secrets: dict[str, bytes]
+    volumes: dict[str, bytes]
 
 
 class Conversation:
@@ -65,7 +71,7 @@ class Conversation:
         self._channel.send(messages.pack("hello", container=container, attempt=attempt))
         message = messages.unpack(self._channel.receive(), "config")
         with messages.understood("config"):
-            secrets = strict_json.nested(message, "secrets")
+            secrets, volumes = (strict_json.nested(message, name) for name in ("secrets", "volumes"))
             return Configuration(
                 container=container,
                 process=ApprovedProcess.decode(strict_json.text(message, "process").encode()),
@@ -73,11 +79,15 @@ class Conversation:
                 key=StoreKey(bytearray(strict_json.base64_bytes(strict_json.text(message, "key"), "key"))),
                 upper_bytes=strict_json.integer(message, "upper_bytes"),
                 secrets={uri: strict_json.base64_bytes(strict_json.text(secrets, uri), uri) for uri in secrets},
+                volumes={
+                    where: strict_json.base64_bytes(strict_json.text(volumes, where), where, size=KEY)
+                    for where in volumes
+                },
             )
 
-    def accept(self) -> None:
-        """Say that the configuration is here, and wait for the word to boot."""
-        self._channel.send(messages.pack("accepted"))
+    def accept(self, host_data: Sequence[str]) -> None:
+        """Say that the configuration is here and what was taken of the host's data, and wait for the word to boot."""
+        self._channel.send(messages.pack("accepted", host_data=list(host_data)))
         messages.unpack(self._channel.receive(), "boot")
 
     def booted(self, nanoseconds: int, process: int) -> None:

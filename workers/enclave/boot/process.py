@@ -1,17 +1,17 @@
 """The workload's OCI configuration: what the agent approved, in the sealed root.
 
-Zone: enclave. May import: `workers.enclave.launch_policy`, `schemas`, the standard library. Source: OCI runtime
-specification 1.0.2, executed by crun.
+Zone: enclave. May import: `workers.enclave.launch_policy`, the standard library. Source: OCI runtime specification
+1.0.2, executed by crun.
 
 Everything that shapes the process comes from the approval or from here; nothing of the host's configuration does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from schemas.places import offered_at
 from workers.enclave.boot.seccomp import profile
 from workers.enclave.launch_policy.accounts import Accounts, Identity
 from workers.enclave.launch_policy.approved import ApprovedMount, ApprovedProcess
@@ -25,9 +25,17 @@ _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tr
 
 
 def oci(
-    approved: ApprovedProcess, identity: Identity, root: Path, secrets: Path, values: dict[str, bytes]
+    approved: ApprovedProcess,
+    identity: Identity,
+    root: Path,
+    secrets: Path,
+    values: dict[str, bytes],
+    binds: Mapping[str, Path],
 ) -> dict[str, Any]:
-    """`config.json` for crun. `secrets` is a directory in memory with one file a secret that has a path."""
+    """`config.json` for crun. `secrets` is a directory in memory with one file a secret that has a path.
+
+    `binds` says where the content of each approved bind mount is, by its destination: never the host's own files.
+    """
     environment = list(approved.env)
     environment += [f"{s.env}={values[s.uri].decode()}" for s in approved.secrets if s.env]
     if identity.home and not any(entry.startswith("HOME=") for entry in environment):
@@ -58,7 +66,7 @@ def oci(
         },
         "mounts": [
             *_kernel_mounts(),
-            *(_offered(mount) for mount in approved.mounts),
+            *(_admitted(mount, binds) for mount in approved.mounts),
             *(_secret(secrets / str(n), s.path) for n, s in enumerate(approved.secrets) if s.path),
         ],
         "linux": {
@@ -113,7 +121,7 @@ def _kernel_mounts() -> list[dict[str, Any]]:
     ]
 
 
-def _offered(mount: ApprovedMount) -> dict[str, Any]:
+def _admitted(mount: ApprovedMount, binds: Mapping[str, Path]) -> dict[str, Any]:
     access = "ro" if mount.read_only else "rw"
     if mount.kind == "tmpfs":
         return {
@@ -125,7 +133,7 @@ def _offered(mount: ApprovedMount) -> dict[str, Any]:
     return {
         "destination": mount.destination,
         "type": "bind",
-        "source": offered_at(mount.destination),
+        "source": str(binds[mount.destination]),
         "options": ["bind", "nosuid", "nodev", access],
     }
 

@@ -57,8 +57,8 @@ class Workload:
     def wait(self, lost: Callable[[int], bool]) -> int:
         """Wait for its end and return the exit status, 128 + signal for a killed one.
 
-        `lost` is asked of every other child that ends; when it says that the root's server is gone, the workload, which
-        could only fail from then on, is killed.
+        `lost` is asked of every other child that ends; when it says that a server of the root or of a volume is gone,
+        the workload, which could only fail from then on, is killed.
         """
         while True:
             pid, status = self.children.reap()

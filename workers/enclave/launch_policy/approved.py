@@ -28,12 +28,24 @@ _NUMBER: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ApprovedMount:
-    """A mount from the host's side: `kind` is `bind` or `tmpfs`. Always nosuid and nodev."""
+    """A mount from the host's side: `kind` is `bind` or `tmpfs`. Always nosuid and nodev.
+
+    A bind is host data, with the `sha256` (hex) of its tree where the policy names one; or, with the name of a
+    `volume`, ciphertext under a key made from the resource `key`, or from the pod's own where that is empty.
+    """
 
     destination: str
     kind: str
     source: str
     read_only: bool
+    sha256: str = ""
+    volume: str = ""
+    key: str = ""
+
+    @property
+    def is_host_data(self) -> bool:
+        """Whether what the host has there is taken as it is."""
+        return self.kind == "bind" and not self.volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +95,18 @@ class ApprovedProcess:
 
     @property
     def secret_uris(self) -> tuple[str, ...]:
-        """What the agent asks the key broker for, each once."""
+        """What the agent asks the key broker for and hands on as it is, each once."""
         return tuple(dict.fromkeys(secret.uri for secret in self.secrets))
+
+    @property
+    def volumes(self) -> tuple[ApprovedMount, ...]:
+        """The mounts that hold ciphertext."""
+        return tuple(mount for mount in self.mounts if mount.volume)
+
+    @property
+    def host_data(self) -> tuple[ApprovedMount, ...]:
+        """The mounts that hold the host's own words."""
+        return tuple(mount for mount in self.mounts if mount.is_host_data)
 
     @property
     def digest(self) -> str:
@@ -143,6 +165,9 @@ def _mount(node: Node) -> ApprovedMount:
         node.need("kind").text(),
         node.need("source").text(),
         read_only=node.need("read_only").flag(),
+        sha256=node.need("sha256").text(),
+        volume=node.need("volume").text(),
+        key=node.need("key").text(),
     )
 
 

@@ -108,10 +108,18 @@ class EnvRule:
 
 @dataclass(frozen=True, slots=True)
 class MountRule:
-    """A destination where the host may put a directory or file of its own. The content is the host's word."""
+    """A destination where the host may put something of its own.
+
+    Without a `volume` that is host data: the content is the host's word, taken once, and where `sha256` (hex) is set it
+    is that of what is admitted. With one, the host keeps ciphertext under a key of this volume, made from the pod's key
+    or, where `key` is set, from that resource of the broker.
+    """
 
     destination: Matcher
     read_only: bool
+    sha256: str = ""
+    volume: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +304,18 @@ def _mount(node: Node) -> MountRule:
     destination = node.get("destination") if node.is_object else None
     if destination is None:
         return MountRule(parse_matcher(node), read_only=False)
-    rule = MountRule(parse_matcher(destination), read_only=_flag(node.get("read_only")))
+    sha256, volume, key = (node.get(name) for name in ("sha256", "volume", "key"))
+    if volume is None and key is not None:
+        raise node.malformed("a key only with the volume that it is for", "key without volume")
+    if volume is not None and sha256 is not None:
+        raise node.malformed("sha256 or volume", "both: a volume's content is the workload's own")
+    rule = MountRule(
+        parse_matcher(destination),
+        _flag(node.get("read_only")),
+        sha256.text(_MEASUREMENT) if sha256 else "",
+        volume.text(_NAME) if volume else "",
+        resource_uri(key) if key else "",
+    )
     node.finish()
     return rule
 

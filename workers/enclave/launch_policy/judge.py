@@ -106,7 +106,9 @@ class _Judgement:
         rlimits = self._rlimits()
         mounts = tuple(self._mounts())
         self._check_rest()
-        without = f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
+        sealed = [f"{m.destination} as {m.volume} under {m.key or 'the key of the pod'}" for m in mounts if m.volume]
+        details = f"; encrypted: {', '.join(sealed)}" if sealed else ""
+        details += f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
         return ApprovedProcess(
             argv=argv,
             env=env,
@@ -123,7 +125,7 @@ class _Judgement:
             read_only_root=wish.read_only_root or rule.read_only_root,
             policy_id=self.policy.policy_id,
             rule=rule.name,
-            verdict=f"admitted by rule {rule.name} for {rule.image}{without}"[:2000],
+            verdict=f"admitted by rule {rule.name} for {rule.image}{details}"[:2000],
         )
 
     def _argv(self) -> tuple[str, ...]:
@@ -233,7 +235,10 @@ class _Judgement:
             ]
             if hidden:
                 raise _denied(f"mounts {where}", f"no mount where the secret {hidden[0]} is delivered", mount.kind)
-            yield ApprovedMount(where, mount.kind, mount.source, mount.read_only or rule.read_only)
+            if (rule.volume or rule.sha256) and mount.kind != "bind":
+                raise _denied(f"mounts {where}", "a bind mount: the rule is for what the host has there", mount.kind)
+            read_only = mount.read_only or rule.read_only
+            yield ApprovedMount(where, mount.kind, mount.source, read_only, rule.sha256, rule.volume, rule.key)
 
     def _check_rest(self) -> None:
         """Check 8."""

@@ -69,6 +69,12 @@ def test_its_id_is_the_hash_of_its_bytes() -> None:
         pytest.param(rule(rlimits=["NOFILE"]), id="limit-without-prefix"),
         pytest.param(rule(terminal="yes"), id="terminal-text"),
         pytest.param(rule(mounts=[{"destination": "/a", "readonly": True}]), id="misspelt-member-of-a-mount"),
+        pytest.param(rule(mounts=[{"destination": "/a", "key": "kbs:///default/v/a"}]), id="key-without-volume"),
+        pytest.param(
+            rule(mounts=[{"destination": "/a", "volume": "a", "sha256": "ab" * 32}]), id="volume-with-a-digest"
+        ),
+        pytest.param(rule(mounts=[{"destination": "/a", "volume": "../a"}]), id="volume-with-a-path-for-a-name"),
+        pytest.param(rule(mounts=[{"destination": "/a", "sha256": "AB" * 32}]), id="digest-in-upper-case"),
         pytest.param(secret(path=None), id="secret-nowhere"),
         pytest.param(secret(env="DB"), id="secret-twice"),
         pytest.param(secret(path="run/secrets"), id="secret-at-a-relative-path"),

@@ -299,6 +299,37 @@ class TestMounts:
             ApprovedMount("/data", "bind", "/host/dir", read_only=False),
         )
 
+    def test_a_volume_is_what_the_rule_calls_one_whatever_the_host_has_there(self, judge) -> None:
+        rule = [{"destination": "/data", "volume": "cache"}]
+        approved = judge(with_mount("/data"), mounts=rule)
+        assert approved.volumes == (ApprovedMount("/data", "bind", "/host/dir", read_only=False, volume="cache"),)
+        assert approved.host_data == ()
+        assert "/data as cache under the key of the pod" in approved.verdict
+
+    def test_a_volumes_key_can_be_the_brokers(self, judge) -> None:
+        rule = [{"destination": "/data", "volume": "db", "key": "kbs:///default/volume/db", "read_only": True}]
+        (volume,) = judge(with_mount("/data"), mounts=rule).volumes
+        assert (volume.key, volume.read_only) == ("kbs:///default/volume/db", True)
+
+    def test_host_data_can_be_pinned(self, judge) -> None:
+        rule = [{"destination": "/data", "sha256": "ab" * 32}]
+        (data,) = judge(with_mount("/data"), mounts=rule).host_data
+        assert data.sha256 == "ab" * 32
+
+    @pytest.mark.parametrize("member", [{"volume": "cache"}, {"sha256": "ab" * 32}])
+    def test_a_rule_for_what_the_host_has_admits_no_tmpfs(self, denied, member) -> None:
+        proposed = with_mount("/data", options=["nosuid"])
+        proposed["mounts"][-1]["type"] = "tmpfs"
+        denied(proposed, mounts=[{"destination": "/data", **member}])
+
+    def test_what_was_approved_of_mounts_is_read_as_it_was_written(self, judge) -> None:
+        rule = [
+            {"destination": "/data", "volume": "db", "key": "kbs:///default/volume/db"},
+            {"destination": "/etc/resolv.conf", "sha256": "ab" * 32},
+        ]
+        approved = judge(with_mount("/data"), mounts=rule)
+        assert ApprovedProcess.decode(approved.encode()) == approved
+
     def test_a_rule_can_force_read_only(self, judge) -> None:
         rule = [{"destination": {"pattern": "/data/[a-z]+"}, "read_only": True}]
         assert judge(with_mount("/data/x"), mounts=rule).mounts[0].read_only

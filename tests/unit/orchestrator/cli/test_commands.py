@@ -65,6 +65,7 @@ async def test_the_json_of_launches_keeps_its_members(terminal: Terminal) -> Non
                 "state": "app-booted",
                 "reached": "app-booted",
                 "exit": None,
+                "host_data": [],
             }
         ],
         "failure": None,
