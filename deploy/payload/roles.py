@@ -66,7 +66,8 @@ class Role:
 
 
 AGENT: Final = Role("agent", "workers.enclave.agent")
-BOOT: Final = Role(
-    "boot", "workers.enclave.boot.__main__", programs=("/usr/bin/crun", "/usr/bin/fusermount", "/usr/bin/gocryptfs")
-)
+_BOOT_PROGRAMS: Final = ("/usr/bin/crun", "/usr/bin/fusermount", "/usr/bin/gocryptfs")
+"""What makes the workload's process; what mounts its volumes, and what gocryptfs mounts by."""
+
+BOOT: Final = Role("boot", "workers.enclave.boot.__main__", programs=_BOOT_PROGRAMS)
 ROLES: Final = {role.name: role for role in (AGENT, BOOT)}

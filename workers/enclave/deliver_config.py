@@ -36,7 +36,9 @@ from workers.enclave.volume_keys import VolumeKeys
 from workers.enclave.work import ContainerWork, Works
 
 UPPER_BYTES: Final = 512 << 20
-"""What a workload may write: it lives in enclave memory."""
+"""What a workload may write where nothing limits its memory: it lives there."""
+
+LEAST_UPPER_BYTES: Final = 16 << 20
 
 
 class DeliverConfig:
@@ -109,7 +111,7 @@ class DeliverConfig:
             process=approved.encode().decode(),
             root_hash=sealed.root_hash.hex(),
             key=base64.b64encode(sealed.key.material).decode(),
-            upper_bytes=UPPER_BYTES,
+            upper_bytes=upper_bytes(approved.memory_limit),
             secrets={uri: base64.b64encode(value).decode() for uri, value in secrets.items()},
             volumes={destination: base64.b64encode(key).decode() for destination, key in volumes.items()},
         )
@@ -123,6 +125,15 @@ class DeliverConfig:
             raise
         finally:
             sealed.key.wipe()
+
+
+def upper_bytes(memory_limit: int) -> int:
+    """What a workload may write under a limit of so many bytes, 0 for none: half of it, as a tmpfs of its own would.
+
+    So a full root is an error of the write, and not the end of the whole enclave. The limit is the host's word: it can
+    only make this smaller, which it could by other means.
+    """
+    return min(UPPER_BYTES, max(memory_limit // 2, LEAST_UPPER_BYTES)) if memory_limit else UPPER_BYTES
 
 
 def check_variables(approved: ApprovedProcess, secrets: Mapping[str, bytes]) -> None:

@@ -27,7 +27,7 @@ from tests.unit.enclave.pods import (
 )
 from tests.unit.enclave.test_sessions import come
 from workers.enclave import messages
-from workers.enclave.deliver_config import UPPER_BYTES, DeliverConfig, check_variables
+from workers.enclave.deliver_config import UPPER_BYTES, DeliverConfig, check_variables, upper_bytes
 from workers.enclave.launch_policy.approved import ApprovedProcess, ApprovedSecret
 from workers.enclave.launch_policy.proposal import Capabilities
 from workers.enclave.rootfs.crypto import StoreKey
@@ -304,3 +304,12 @@ async def test_more_secrets_than_a_message_holds_are_refused_and_not_cut(pod: Ag
         fault = await s.fault(delivering)
         assert isinstance(fault, Permanent)
         assert "1048576 bytes" in fault.diagnosis.expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "writable"),
+    [(0, 512), (64, 32), (160, 80), (8, 16), (1024, 512), (4096, 512)],
+    ids=["none", "small", "usual", "least", "as-without", "large"],
+)
+def test_what_a_workload_may_write_follows_its_memory_limit(limit: int, writable: int) -> None:
+    assert upper_bytes(limit << 20) == writable << 20

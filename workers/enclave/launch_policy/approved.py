@@ -63,7 +63,8 @@ class ApprovedProcess:
     """What to start. The boot init applies it as it stands; nothing else of the host's proposal counts.
 
     `user` is `name-or-uid[:group-or-gid]`, to be resolved inside with `accounts.Accounts`. `hostname` is empty where
-    the pod's own stays. `env` holds `NAME=value`. `verdict` is for a person and a fact.
+    the pod's own stays. `env` holds `NAME=value`. `verdict` is for a person and a fact. `memory_limit` is what the host
+    gives, in bytes, 0 for as much as there is.
     """
 
     argv: tuple[str, ...]
@@ -82,6 +83,7 @@ class ApprovedProcess:
     policy_id: str
     rule: str
     verdict: str
+    memory_limit: int = 0
 
     @property
     def uid(self) -> int | None:
@@ -145,6 +147,7 @@ class ApprovedProcess:
             policy_id=node.need("policy_id").text(),
             rule=node.need("rule").text(),
             verdict=node.need("verdict").text(),
+            memory_limit=node.need("memory_limit").whole(most=_MOST_LIMIT),
         )
         node.finish()
         return approved

@@ -123,6 +123,7 @@ class _Judgement:
             secrets=tuple(ApprovedSecret(s.uri, s.path or "", s.mode, s.env or "") for s in self.secrets),
             hostname=wish.hostname,
             read_only_root=wish.read_only_root or rule.read_only_root,
+            memory_limit=wish.memory_limit,
             policy_id=self.policy.policy_id,
             rule=rule.name,
             verdict=f"admitted by rule {rule.name} for {rule.image}{details}"[:2000],

@@ -76,7 +76,7 @@ class ProposedMount:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """The host's wish, parsed. `env` holds `(name, value)`."""
+    """The host's wish, parsed. `env` holds `(name, value)`; `memory_limit` is the cgroup's in bytes, 0 for none."""
 
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
@@ -92,6 +92,7 @@ class Proposal:
     devices: tuple[str, ...]
     hostname: str
     read_only_root: bool
+    memory_limit: int = 0
 
 
 def parse_proposal(specification: Mapping[str, object]) -> Proposal:
@@ -120,6 +121,7 @@ def parse_proposal(specification: Mapping[str, object]) -> Proposal:
         devices=tuple(d.need("path").text(_NO_NUL) for d in _elements(linux.get("devices") if linux else None)),
         hostname=hostname.text(longest=253) if hostname else "",
         read_only_root=_flag(root.get("readonly") if root else None),
+        memory_limit=_memory_limit(linux),
     )
     process.finish()
     return proposal
@@ -194,6 +196,15 @@ def _mount(node: Node) -> ProposedMount:
         source.text(_NO_NUL) if source else "",
         "ro" in options,
     )
+
+
+def _memory_limit(linux: Node | None) -> int:
+    """Linux: a limit of -1 is none, and so is one that no machine reaches (PAGE_COUNTER_MAX)."""
+    node = linux
+    for name in ("resources", "memory", "limit"):
+        node = node.get(name) if node else None
+    limit = node.whole(least=-1, most=(1 << 64) - 1) if node else 0
+    return limit if 0 < limit < 1 << 60 else 0
 
 
 def _elements(node: Node | None) -> list[Node]:

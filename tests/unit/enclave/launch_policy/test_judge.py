@@ -290,6 +290,22 @@ class TestPrivileges:
         assert judge(proposed) == judge()
 
 
+@pytest.mark.parametrize(
+    ("resources", "limit"),
+    [
+        ({}, 0),
+        ({"memory": {}}, 0),
+        ({"memory": {"limit": -1}}, 0),
+        ({"memory": {"limit": 0}}, 0),
+        ({"memory": {"limit": 9223372036854771712}}, 0),
+        ({"memory": {"limit": 160 << 20}, "cpu": {"shares": 2}}, 160 << 20),
+    ],
+    ids=["no-resources", "no-limit", "minus-one", "zero", "the-kernels-largest", "160-mib"],
+)
+def test_the_memory_limit_is_taken_from_the_host(judge, resources, limit) -> None:
+    assert judge(PROPOSED | {"linux": {"resources": resources}}).memory_limit == limit
+
+
 class TestMounts:
     def test_an_unnamed_mount_is_denied(self, denied) -> None:
         assert "mounts /app" in denied(with_mount("/app")).diagnosis.message

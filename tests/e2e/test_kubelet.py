@@ -1,4 +1,4 @@
-"""What a kubelet mounts: host data is copied and measured, an emptyDir is ciphertext to the host, the rest refused."""
+"""A kubelet's habits: what it mounts into containers, in which order it runs them, how it asks and how it ends them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from tests.waiting import eventually
 from workers.enclave.kbs import ResourceUri
 
 pytestmark = pytest.mark.e2e
+_END = "that was all"
+_FOREVER = "while :; do sleep 0.1; done"
 SHELL = ["/bin/sh", "-c", {"any": True}]
 MOUNTS = [
     {"destination": "/etc/app", "read_only": True},
@@ -37,6 +39,7 @@ def reference(cluster: Cluster) -> str:
     document = json.loads(policies.launch_policy.read_text())
     (rule,) = [rule for rule in document["rules"] if rule["image"].endswith("/volumes")]
     rule |= {"name": "volumes", "args": SHELL, "mounts": MOUNTS, "exec": [{"name": "sh", "args": SHELL}]}
+    rule["env"] = [{"name": "POD_NAME", "value": {"pattern": "[a-z0-9-]{1,63}"}}]
     policies.launch_policy.write_text(json.dumps(document))
     with closing(cluster.owner.admin()) as broker:
         policies.put(broker)
@@ -60,27 +63,37 @@ class Node:
         path.chmod(0o777)
         return path
 
-    def create(self, name: str, script: str, *mounts: HostMount) -> str:
-        spec = ContainerSpec(name, self.reference, command=("/bin/sh", "-c", script), mounts=mounts)
+    def create(self, name: str, script: str, *mounts: HostMount, **environment: str) -> str:
+        command = ("/bin/sh", "-c", f"({script}); status=$?; echo {_END}; exit $status")
+        spec = ContainerSpec(name, self.reference, command=command, environment=environment, mounts=mounts)
         return self.cluster.kubelet.create_container(self.pod, spec)
 
-    def start(self, name: str, script: str, *mounts: HostMount) -> str:
-        container = self.create(name, script, *mounts)
+    def start(self, name: str, script: str, *mounts: HostMount, **environment: str) -> str:
+        container = self.create(name, script, *mounts, **environment)
         self.cluster.kubelet.start_container(container)
         return container
 
     def ended(self, container: str) -> tuple[int, str]:
-        """The exit status of a container, and what it wrote."""
+        """The exit status of a container, and what it wrote; containerd copies that a moment later than it ends."""
 
         def status() -> tuple[int, str] | None:
             found = self.cluster.kubelet.container_status(container)
-            done = found.state is ContainerState.EXITED
-            return (found.exit_code, spoken(found.log)) if done else None
+            words, end, _ = spoken(found.log).partition(f"{_END}\n")
+            return (found.exit_code, words) if found.state is ContainerState.EXITED and end else None
 
         return eventually(status)
 
-    def run(self, name: str, script: str, *mounts: HostMount) -> tuple[int, str]:
-        return self.ended(self.start(name, script, *mounts))
+    def run(self, name: str, script: str, *mounts: HostMount, **environment: str) -> tuple[int, str]:
+        return self.ended(self.start(name, script, *mounts, **environment))
+
+    def first_process(self, name: str, script: str) -> str:
+        """Start a container whose first process is the script itself, and wait until that says `up`."""
+        spec = ContainerSpec(name, self.reference, command=("/bin/sh", "-c", f"{script}; echo up; {_FOREVER}"))
+        container = self.cluster.kubelet.create_container(self.pod, spec)
+        self.cluster.kubelet.start_container(container)
+        log = self.cluster.kubelet.container_status(container).log
+        eventually(lambda: "up\n" in spoken(log))
+        return container
 
 
 def spoken(log: Path) -> str:
@@ -113,7 +126,7 @@ def config_map(folder: Path, stamp: str, values: dict[str, str]) -> Path:
 def test_a_config_map_is_what_it_was_at_the_start_and_its_digest_is_a_signed_fact(node: Node) -> None:
     settings = config_map(node.volume("configmap", "app"), "2026_11_23", {"level": "info"})
     mount = HostMount(settings, "/etc/app", read_only=True)
-    script = "cat /etc/app/level; ls -A /etc/app; touch /etc/app/x 2>/dev/null || echo read-only; sleep 600"
+    script = "cat /etc/app/level; ls -A /etc/app; (echo > /etc/app/x) 2>/dev/null || echo read-only; sleep 600"
     container = node.start("reads", script, mount)
     log = node.cluster.kubelet.container_status(container).log
     eventually(lambda: "read-only" in spoken(log))
@@ -144,12 +157,13 @@ def test_a_config_map_that_is_not_the_owners_keeps_the_workload_from_starting(cl
 
 def test_an_empty_dir_is_shared_by_a_pods_containers_kept_for_the_next_and_ciphertext_on_the_host(node: Node) -> None:
     scratch, mark = node.volume("empty-dir", "exchange"), Mark()
-    first = f"echo {mark} content > /out/{mark}-name && ln -s {mark}-name /out/link && mkdir /out/queue"
+    first = f"echo {mark} content > /out/{mark}-name && /bin/busybox ln -s {mark}-name /out/link && mkdir /out/queue"
     assert node.run("init", first, HostMount(scratch, "/out")) == (0, "")
     main = node.start(
         "main", "while ! [ -e /in/queue/done ]; do sleep 0.1; done; cat /in/link", HostMount(scratch, "/in")
     )
-    side = "cat /cache/link; echo appended >> /cache/link; echo x > /cache/new; mv /cache/new /cache/queue/done"
+    side = "cat /cache/link; echo appended >> /cache/link; echo x > /cache/new"
+    side += "; /bin/busybox mv /cache/new /cache/queue/done"
     assert node.run("side", side, HostMount(scratch, "/cache")) == (0, f"{mark} content\n")
     assert node.ended(main) == (0, f"{mark} content\nappended\n")
     again = node.run("main-again", "cat /in/link; id -u", HostMount(scratch, "/in"))
@@ -194,3 +208,27 @@ def test_hosts_and_resolv_conf_and_the_service_account_are_left_out_unless_admit
     assert container.delivered is not None
     assert "serviceaccount" in container.delivered.verdict
     assert container.delivered.host_data == ()
+
+
+def test_the_pods_name_reaches_a_container_as_host_name_variable_and_file(node: Node) -> None:
+    labels = config_map(node.volume("downward-api", "podinfo"), "2026_11_23", {"labels": 'app="shop"'})
+    script = "hostname; echo $POD_NAME; cat /etc/app/labels; echo"
+    mount = HostMount(labels, "/etc/app", read_only=True)
+    assert node.run("facts", script, mount, POD_NAME="volumes") == (0, 'volumes\nvolumes\napp="shop"\n')
+
+
+def test_a_container_is_probed_told_to_end_and_killed_after_its_grace(node: Node) -> None:
+    kubelet = node.cluster.kubelet
+    probe = ("/bin/sh", "-c", "test -e /ready")
+    polite = node.first_process("polite", "trap 'ls /drained; exit 3' TERM")
+    assert kubelet.exec(polite, probe)[0] == 1
+    assert kubelet.exec(polite, ("/bin/sh", "-c", "echo > /ready"))[0] == 0
+    assert kubelet.exec(polite, probe)[0] == 0
+    assert kubelet.exec(polite, ("/bin/sh", "-c", "echo > /drained"))[0] == 0  # as a preStop hook does
+    kubelet.stop_container(polite, grace_seconds=60)
+    status = kubelet.container_status(polite)
+    assert status.exit_code == 3
+    eventually(lambda: "/drained\n" in spoken(status.log))
+    stubborn = node.first_process("stubborn", "trap '' TERM")
+    kubelet.stop_container(stubborn, grace_seconds=1)
+    assert kubelet.container_status(stubborn).exit_code == 137
