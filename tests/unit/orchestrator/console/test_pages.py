@@ -14,7 +14,17 @@ from orchestrator.console.site import FOLDER
 from orchestrator.faults import Code, Diagnosis
 from orchestrator.lifecycle import TRANSITIONS
 from tests.nats import until
-from tests.simulators.history import APP, MEASUREMENT, NODE, POD, SIDECAR, History, container_requested, pod_requested
+from tests.simulators.history import (
+    APP,
+    MEASUREMENT,
+    NODE,
+    POD,
+    SIDECAR,
+    History,
+    container_requested,
+    image_decrypted,
+    pod_requested,
+)
 from tests.unit.orchestrator.console.conftest import Browser
 
 POINTS = {
@@ -89,6 +99,15 @@ async def test_one_page_answers_everything_that_is_asked_of_one_launch(browser: 
     ):
         assert said in text, said
     assert text.count("boot_app") == 2, "a row for each step of each container"
+
+
+async def test_an_image_that_the_pod_had_sealed_is_not_told_as_one_of_no_bytes(browser: Browser) -> None:
+    history = History()
+    history.up_to_attested()
+    history.container()
+    history.say(replace(image_decrypted(), bytes=0), container=APP, attempt=1)
+    await browser.tell(history)
+    assert "Decrypted nothing: the pod had this image sealed" in text_of(await browser.see(f"/launches/{POD}"))
 
 
 async def test_a_launch_under_way_says_whom_it_waits_for(browser: Browser) -> None:
