@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -47,10 +46,8 @@ def setup(root: Path, *words: str, user: int = 0) -> subprocess.CompletedProcess
 
 @pytest.mark.parametrize("recipe", ["demo", "test"])
 def test_a_machine_that_has_everything_goes_straight_to_the_recipe(installed: Path, recipe: str) -> None:
-    began = time.monotonic()
     ran = setup(installed, recipe)
     assert ran.stdout == f"just --justfile {installed}/Justfile {recipe}\n", ran.stderr
-    assert time.monotonic() - began < 2
 
 
 def test_without_a_word_it_only_installs(installed: Path) -> None:

@@ -67,7 +67,7 @@ async def test_containers_are_made_once_after_the_step_that_wants_them_has_succe
     asked = replace(new("pod"), requested=replace(pod_requested(), prefetch=("registry/app:1",)))
     await step(COMMAND, asked)
     await step(COMMAND, asked)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await made.serving.wait()
         assert await late.step("seal_fs")(COMMAND, new("pod")) is SEALED
     assert (made.times, made.ahead) == (1, ("registry/app:1",))
@@ -82,6 +82,6 @@ async def test_a_step_that_comes_too_early_waits_and_one_that_gives_up_takes_not
         async with asyncio.timeout(0.01):
             await step(COMMAND, new("pod"))
     running = asyncio.create_task(late.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await step(COMMAND, new("pod")) is SEALED
     running.cancel()

@@ -222,7 +222,7 @@ async def test_an_image_whose_container_gave_up_is_gone_on_with_and_the_next_one
         await asyncio.to_thread(eventually, lambda: s.files() == {"image.1.partial"})
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(first, 5)
+            await asyncio.wait_for(first, 30)
         assert pod.works.get("first") is None
         second = asyncio.create_task(s.decrypt("second"))
         s.registry.faults.held[s.layer].set()

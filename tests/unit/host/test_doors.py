@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -270,9 +269,8 @@ async def test_garbage_and_what_is_too_long_ends_its_connection_only(raw: bytes)
 @pytest.mark.parametrize("raw", [b"", b"POST /enroll HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{"])
 async def test_a_request_that_does_not_come_to_its_end_is_given_up(raw: bytes) -> None:
     async with pod() as p:
-        began = time.monotonic()
         assert await p.say(raw) == b""
-        assert PATIENCE * 0.9 < time.monotonic() - began < 5
+        assert (await p.ask("GET", "/containers/c/process"))[0] == 200
 
 
 async def test_a_client_that_drips_its_request_is_given_up_too() -> None:
@@ -286,7 +284,7 @@ async def test_a_client_that_drips_its_request_is_given_up_too() -> None:
 
         dripping = asyncio.create_task(drip())
         with suppress(OSError):
-            assert await asyncio.wait_for(reader.read(-1), 5) == b""
+            assert await asyncio.wait_for(reader.read(-1), 30) == b""
         dripping.cancel()
         writer.transport.abort()
 
@@ -365,12 +363,12 @@ async def test_closing_ends_every_connection_and_frees_the_ports() -> None:
         asking[1].write(b"GET /")
         for reader, writer in (forwarded, tunnelled):
             writer.write(b"alive")
-            assert await asyncio.wait_for(reader.readexactly(5), 5) == b"alive"
+            assert await asyncio.wait_for(reader.readexactly(5), 30) == b"alive"
         await asyncio.wait_for(p.door.close(), 2)
         assert free(p.network)
         for reader, writer in (forwarded, tunnelled, asking):
             with suppress(ConnectionResetError):
-                assert await asyncio.wait_for(reader.read(-1), 5) == b""
+                assert await asyncio.wait_for(reader.read(-1), 30) == b""
             writer.close()
         await p.door.open(p.network.path)
         assert (await p.ask("GET", "/containers/c/process"))[0] == 200
@@ -401,12 +399,12 @@ async def test_closing_while_clients_come_leaves_none_of_them_connected() -> Non
 
         coming = [asyncio.create_task(come()) for _ in range(4)]
         await asyncio.sleep(0.2)
-        await asyncio.wait_for(p.door.close(), 5)
-        await asyncio.wait_for(asyncio.gather(*coming), 5)
+        await asyncio.wait_for(p.door.close(), 30)
+        await asyncio.wait_for(asyncio.gather(*coming), 30)
         assert clients
         for reader, writer in clients:
             with suppress(OSError):
-                assert await asyncio.wait_for(reader.read(-1), 5) == b""
+                assert await asyncio.wait_for(reader.read(-1), 30) == b""
             writer.close()
         assert p.door._connections == set()
 

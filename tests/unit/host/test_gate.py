@@ -183,7 +183,7 @@ async def test_a_bus_that_is_away_is_told_as_worth_asking_again(stage: Stage, ne
 async def test_the_bus_door_leads_to_the_buss_own_address(stage: Stage, network: Network) -> None:
     await stage.gate.open(POD, network.path)
     reader, writer = await network.connect(BUS_DOOR)
-    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"INFO {")
+    assert (await asyncio.wait_for(reader.readline(), 30)).startswith(b"INFO {")
     writer.close()
 
 

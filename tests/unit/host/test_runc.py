@@ -416,9 +416,7 @@ async def test_an_ended_containers_conmon_is_not_mistaken_for_another_process_of
 ) -> None:
     id_, _ = bundles.bundle("a")
     (run_dir / "held" / f"{id_}.conmon").write_text(str(os.getpid()))
-    began = time.monotonic()
     assert not await runc.discard(id_)
-    assert time.monotonic() - began < 5
 
 
 def test_records_that_are_none_are_passed_over(runc: Runc, run_dir: Path) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from google.protobuf.message import DecodeError
@@ -50,6 +50,23 @@ async def started(runc: Runc, bundles: Bundles, script: str) -> str:
     return id_
 
 
+async def process_of(runc: Runc, id_: str) -> Path:
+    _, pid = await runc.state(id_)
+    return Path(f"/proc/{pid}")
+
+
+async def catches(process: Path, number: signal.Signals) -> bool:
+    """Whether it has set a handler of its own (proc(5), SigCgt)."""
+    mask = next(line for line in (process / "status").read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(mask.split()[1], 16) >> (number - 1) & 1)
+
+
+async def sleeps(process: Path) -> bool:
+    """Whether its one child has become sleep(1)."""
+    children = (process / "task" / process.name / "children").read_text().split()
+    return bool(children) and b"sleep" in Path(f"/proc/{children[0]}/cmdline").read_bytes()[:6]
+
+
 async def exit_of(runc: Runc, id_: str) -> int:
     async def there() -> bool:
         return runc.exit_of(id_) is not None
@@ -61,14 +78,16 @@ async def exit_of(runc: Runc, id_: str) -> int:
 
 async def test_a_signal_that_is_asked_for_is_sent(runc: Runc, bundles: Bundles, asker: Asker) -> None:
     id_ = await started(runc, bundles, "trap 'exit 3' TERM; while :; do sleep 0.02; done")
-    await asyncio.sleep(0.2)
+    process = await process_of(runc, id_)
+    await until(lambda: catches(process, signal.SIGTERM))
     assert await asker.ask(id_, signal.SIGTERM) == ("", "")
     assert await exit_of(runc, id_) == 3
 
 
 async def test_a_signal_for_all_reaches_the_children_too(runc: Runc, bundles: Bundles, asker: Asker) -> None:
     id_ = await started(runc, bundles, "sleep 1000 & wait $!; exit 4")
-    await asyncio.sleep(0.2)
+    process = await process_of(runc, id_)
+    await until(lambda: sleeps(process))
     # The shell has no handler, and the first process of a namespace is not ended by a signal without one.
     assert await asker.ask(id_, signal.SIGTERM, everything=True) == ("", "")
     assert await exit_of(runc, id_) == 4

@@ -17,7 +17,7 @@ async def test_what_asyncio_accepts_at_a_door_does_not_wait_for_acknowledgements
         writer.close()
 
     listener = listen_in("/proc/self/ns/net", "127.0.0.1", 0)
-    async with await asyncio.start_server(accepted, sock=listener), asyncio.timeout(5):
+    async with await asyncio.start_server(accepted, sock=listener), asyncio.timeout(30):
         _, writer = await asyncio.open_connection(*listener.getsockname())
         await undelayed.wait()
         writer.close()

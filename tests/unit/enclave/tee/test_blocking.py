@@ -7,7 +7,6 @@ import os
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -130,12 +129,10 @@ def test_one_that_never_answers_is_waited_for_as_long_as_the_socket_says(boot, w
         while far.recv(4096):
             pass
 
-    began = time.monotonic()
     with listening(serve) as near:
         near.settimeout(0.2)
         with pytest.raises(Temporary):
             BlockingChannel.attest_to(near, boot, wants_agent)
-    assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize("attack", ["flip", "cut", "length", "replay"])

@@ -53,7 +53,7 @@ async def test_a_commands_life_is_requests_to_the_enclave_and_events_to_containe
     running_one = await refused(world.service.delete(pb.DeleteRequest(id=APP, exec_id=EXEC)))
     assert running_one.status is StatusCode.FAILED_PRECONDITION
     world.pod.end(EXEC, 143)
-    waited = await asyncio.wait_for(world.service.wait(pb.WaitRequest(id=APP, exec_id=EXEC)), 5)
+    waited = await asyncio.wait_for(world.service.wait(pb.WaitRequest(id=APP, exec_id=EXEC)), 30)
     assert (waited.exit_status, waited.exited_at.nanos) == (143, 1)
     gone = await refused(world.service.kill(pb.KillRequest(id=APP, exec_id=EXEC, signal=9)))
     assert gone.status is StatusCode.NOT_FOUND
@@ -78,7 +78,7 @@ async def test_what_the_enclave_refuses_is_the_answer_and_has_ended(world: World
     await world.service.exec(asked())
     with pytest.raises(Permanent, match="E-EXEC-001"):
         await world.service.start(pb.StartRequest(id=APP, exec_id=EXEC))
-    waited = await asyncio.wait_for(world.service.wait(pb.WaitRequest(id=APP, exec_id=EXEC)), 5)
+    waited = await asyncio.wait_for(world.service.wait(pb.WaitRequest(id=APP, exec_id=EXEC)), 30)
     assert waited.exit_status == 255
     assert (await refused(world.service.start(pb.StartRequest(id=APP, exec_id=EXEC)))).status is (
         StatusCode.FAILED_PRECONDITION
@@ -96,7 +96,7 @@ async def test_one_that_was_never_started_is_ended_by_a_signal_alone(world: Worl
     await running(world)
     await world.service.exec(asked())
     await world.service.kill(pb.KillRequest(id=APP, exec_id=EXEC, signal=9))
-    waited = await asyncio.wait_for(world.service.wait(pb.WaitRequest(id=APP, exec_id=EXEC)), 5)
+    waited = await asyncio.wait_for(world.service.wait(pb.WaitRequest(id=APP, exec_id=EXEC)), 30)
     assert waited.exit_status == 137
     assert f"start_exec {EXEC}" not in world.pod.asked
 
@@ -125,5 +125,5 @@ async def test_a_container_takes_its_commands_with_it(world: World) -> None:
     world.pod.end(APP, 0)
     await world.wait(APP)
     await world.delete(APP)
-    assert (await asyncio.wait_for(waiting, 5)).exit_status == 137
+    assert (await asyncio.wait_for(waiting, 30)).exit_status == 137
     world.pod._exit(EXEC).set_result(Exit(0, 1))

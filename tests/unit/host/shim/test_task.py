@@ -55,13 +55,13 @@ class World:
         return await self.service.state(pb.StateRequest(id=id_))
 
     async def wait(self, id_: str) -> int:
-        return (await asyncio.wait_for(self.service.wait(pb.WaitRequest(id=id_)), 5)).exit_status
+        return (await asyncio.wait_for(self.service.wait(pb.WaitRequest(id=id_)), 30)).exit_status
 
     async def delete(self, id_: str) -> pb.DeleteResponse:
         return await self.service.delete(pb.DeleteRequest(id=id_))
 
     async def events(self, count: int) -> list[Any]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.told) < count:
                 await asyncio.sleep(0.01)
         return self.told
