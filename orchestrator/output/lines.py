@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_CRI: Final = re.compile(rb"(\d{4}-\d\d-\d\dT\S+) (stdout|stderr) ([FP])(?::\S*)? (.*)", re.DOTALL)
-_TIMED: Final = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*) (.*)", re.DOTALL)
+_TIME: Final = rb"(\d{4}-\d\d-\d\dT[0-9:.]{8,18}(?:Z|[+-]\d\d:\d\d))"
+"""RFC 3339 and nothing else: it is printed as it stands."""
+
+_CRI: Final = re.compile(_TIME + rb" (stdout|stderr) ([FP])(?::\S*)? (.*)", re.DOTALL)
+_TIMED: Final = re.compile(_TIME + rb" (.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,9 @@ def parse(raw_lines: Iterable[bytes]) -> Iterator[LogLine]:
         match = _CRI.fullmatch(raw)
         if match is None:
             timed = _TIMED.fullmatch(raw)
-            yield LogLine(timed[1].decode("ascii", "replace"), "", timed[2]) if timed else LogLine("", "", raw)
+            yield LogLine(timed[1].decode("ascii"), "", timed[2]) if timed else LogLine("", "", raw)
             continue
-        line = LogLine(match[1].decode("ascii", "replace"), match[2].decode(), match[4])
+        line = LogLine(match[1].decode("ascii"), match[2].decode(), match[4])
         held = pieces.setdefault(line.stream, [])
         held.append(line)
         if match[3] == b"F":

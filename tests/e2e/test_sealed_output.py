@@ -105,21 +105,29 @@ def test_the_hosts_log_holds_records_and_the_owner_reads_what_was_written(cluste
         assert told.output_key_ids == tuple(RecipientKey.read(key).public.thumbprint for key in keys)
 
 
-def test_each_start_of_a_container_has_an_output_of_its_own(cluster: Cluster, keys: list[Path]) -> None:
-    reference = publish(cluster, keys[:1], "again", "echo here")
+def test_each_start_of_a_container_has_an_output_of_its_own_and_one_that_was_killed_has_no_end(
+    cluster: Cluster, keys: list[Path]
+) -> None:
+    reference = publish(cluster, keys[:1], "again", "echo here; read word || exit 0; exit 1")
     with started(cluster, ContainerSpec("again", reference)) as (pod, first):
-        logs_of = {first: ended(cluster, first, 0)}
-        second = cluster.kubelet.create_container(pod, ContainerSpec("once-more", reference))
+        mine = ended(cluster, first, 0)
+        second = cluster.kubelet.create_container(pod, ContainerSpec("once-more", reference, stdin=True))
         cluster.kubelet.start_container(second)
-        logs_of[second] = ended(cluster, second, 0)
-        for container, log in logs_of.items():
-            eventually(lambda log=log: log.read_text().count(".end.") == 2)
-            shown = logs(cluster, pod, container, keys[0], log, "--bare")
-            assert (shown.exit_code, shown.stdout) == (0, "here\n")
-        other = logs(cluster, pod, second, keys[0], logs_of[first])
+        its = cluster.kubelet.container_status(second).log
+        eventually(lambda: mine.read_text().count(".end.") == 2 and ".text.0." in its.read_text())
+        running = logs(cluster, pod, second, keys[0], its, "--bare")
+        assert (running.exit_code, running.stdout) == (0, "here\n")
+        cluster.kubelet.stop_container(second, grace_seconds=0)
+        ended(cluster, second, 137)
+        killed = logs(cluster, pod, second, keys[0], its, "--bare")
+        assert (killed.exit_code, killed.stdout) == (4, "here\n")
+        assert killed.stderr.count("E-OUTPUT-005: the end of the output is missing") == 2
+        whole = logs(cluster, pod, first, keys[0], mine, "--bare")
+        assert (whole.exit_code, whole.stdout) == (0, "here\n")
+        other = logs(cluster, pod, second, keys[0], mine)
         assert other.exit_code == 4
         assert "E-OUTPUT-002: a head is not of this container" in other.stderr
-        stranger = logs(cluster, pod, second, keys[1], logs_of[second])
+        stranger = logs(cluster, pod, second, keys[1], its)
         assert stranger.exit_code == 1
         assert "E-OUTPUT-001" in stranger.stderr
 
@@ -128,7 +136,7 @@ def test_what_a_terminal_shows_is_sealed_and_followed_to_its_end(cluster: Cluste
     reference = publish(cluster, keys, "screen", "printf '> '; read word; echo got $word; exit 3", terminal=True)
     with started(cluster, ContainerSpec("screen", reference, terminal=True, stdin=True)) as (pod, container):
         log = cluster.kubelet.container_status(container).log
-        eventually(lambda: ".text.0." in log.read_text(), 30)  # a prompt is there before its line has an end
+        eventually(lambda: ".text.0." in log.read_text())  # a prompt is there before its line has an end
         with streams.connected(cluster.kubelet.attach_url(container, stdin=True, terminal=True)) as connection:
             connection.send_binary(bytes([streams.INPUT]) + b"hello\n")
             attached = b"".join(piece for stream, piece in streams.said(connection) if stream == streams.OUTPUT)

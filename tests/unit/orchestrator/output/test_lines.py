@@ -37,6 +37,12 @@ def test_what_kubectl_prints_is_read_too() -> None:
     ]
 
 
+def test_what_is_no_time_is_not_taken_for_one() -> None:
+    odd = b"2026-11-23T21:04:24\x1b[31mZ stdout F words"
+    assert list(lines.parse([odd])) == [LogLine("", "", odd)]
+    assert next(lines.parse([b"2026-11-23T21:04:24.1+01:00 stdout F words"])).content == b"words"
+
+
 def test_rotated_files_are_read_first_packed_or_not_and_a_line_that_is_being_written_is_none(tmp_path: Path) -> None:
     (tmp_path / "0.log.20261123-210000.gz").write_bytes(gzip.compress(b"first\n"))
     (tmp_path / "0.log.20261123-220000").write_bytes(b"second\n")
