@@ -25,6 +25,7 @@ SUBCOMMANDS: Final = {
     "show": ("orchestrator.cli.show:show", "One launch: what each step took, what was judged, why it failed."),
     "events": ("orchestrator.cli.events:events", "A launch's history, message by message."),
     "follow": ("orchestrator.cli.follow:follow", "What happens, as it happens."),
+    "logs": ("orchestrator.cli.logs:logs", "What a container wrote; opened and checked, where it is sealed."),
     "verify": ("orchestrator.cli.verify:verify", "What a launch's history proves, and what it does not."),
     "audit": ("orchestrator.cli.audit:audit", "The transparency log of all facts: read, prove, verify, write."),
     "console": ("orchestrator.console.command:console", "Every launch, live, in a browser."),
@@ -41,7 +42,8 @@ SUBCOMMANDS: Final = {
     "stop": ("orchestrator.cli.stop:stop", "Remove everything that was made for a launch."),
     "publish": ("deploy.publish.cli:publish", "Encrypt, sign and push an image; register its key and its policies."),
     "keygen": ("deploy.publish.cli:keygen", "Make a key that signs images."),
-    "policy": ("deploy.publish.cli:policy", "The owner's image and launch policy: admit, check, put."),
+    "output-key": ("deploy.publish.output:output_key", "Make a key that opens sealed output."),
+    "policy": ("deploy.publish.cli:policy", "The owner's image and launch policy: admit, seal-output, check, put."),
     "kbs": ("deploy.kbs.cli:kbs", "The owner's key broker: init, serve, resources, policies, reference values."),
     "payload": ("deploy.payload.commands:payload", "The agent's and boot init's bundles: build, inspect."),
 }

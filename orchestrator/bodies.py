@@ -120,12 +120,16 @@ class AppStarted:
 class ConfigDelivered:
     """Agent and app enclave attested each other; the process was within policy; configuration and key went over.
 
+    `output_key_ids`: thumbprints of the keys that the workload's output is sealed for; none where the host can read it.
+    `output_head_sha256`: of the sealed output's head, by which an output is known to be of this container.
     `host_data` names what of the host's was admitted and what it held: `DESTINATION@sha256:HEX`, a mount each.
     """
 
     config_sha256: str
     verdict: str
     measurement: str
+    output_key_ids: tuple[str, ...] = ()
+    output_head_sha256: str = ""
     host_data: tuple[str, ...] = ()
 
 

@@ -196,6 +196,26 @@ REMEDIES: Final[dict[Code, Remedy]] = {
         "a command beside the workload was admitted and could not be started",
         "Correct the command: the image must have the program, and the workload's user must be able to execute it.",
     ),
+    Code.OUTPUT_KEY: Remedy(
+        "this key does not open the sealed output",
+        "Use the private key of a recipient that the launch policy named when the container was started.",
+    ),
+    Code.OUTPUT_FORGED: Remedy(
+        "a line of the log was not written by the workload",
+        "Believe only what was opened; find who else writes to the node's logs, or altered them.",
+    ),
+    Code.OUTPUT_GAP: Remedy(
+        "records of the sealed output are missing",
+        "Read the rotated log files too; if those hold no more, something on the node lost or removed lines.",
+    ),
+    Code.OUTPUT_REPEATED: Remedy(
+        "a record of the sealed output comes again, or too late",
+        "Give each log file once, the oldest first; if that was done, somebody put old lines into the log.",
+    ),
+    Code.OUTPUT_CUT: Remedy(
+        "the sealed output has no end",
+        "See in the history how the container ended; if it was not killed, the log was cut off on the node.",
+    ),
     Code.FACT_FORGED: Remedy(
         "somebody other than the enclave stated an enclave's fact",
         "Treat the node as hostile: find who holds credentials of the bus, replace them, and verify other histories.",

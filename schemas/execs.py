@@ -14,7 +14,8 @@ sends is a request, judged by the owner's policy, and whoever can connect may as
 | resize | rows, columns | | |
 | forget | | | |
 
-Every request also names the container that it means, by containerd's id, and the command, by containerd's id of it.
+Every request also names the container that it means, by containerd's id, and the command, by containerd's id of it;
+`resize` without a command is of the workload's own terminal.
 Each may be asked again; a command that is known is not started twice. A refusal is a reply with `refused`: the code,
 message, expected, got and advice of a fault.
 """
@@ -63,7 +64,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """Its terminal has another size."""
+    """Its terminal has another size; where `exec` is empty, the workload's."""
 
     container: str
     exec: str

@@ -215,16 +215,20 @@ class AppStarted(_message.Message):
     def __init__(self, runc_id: _Optional[str] = ..., pid: _Optional[int] = ..., measurement: _Optional[str] = ...) -> None: ...
 
 class ConfigDelivered(_message.Message):
-    __slots__ = ("config_sha256", "verdict", "measurement", "host_data")
+    __slots__ = ("config_sha256", "verdict", "measurement", "output_key_ids", "output_head_sha256", "host_data")
     CONFIG_SHA256_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     MEASUREMENT_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_KEY_IDS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_HEAD_SHA256_FIELD_NUMBER: _ClassVar[int]
     HOST_DATA_FIELD_NUMBER: _ClassVar[int]
     config_sha256: str
     verdict: str
     measurement: str
+    output_key_ids: _containers.RepeatedScalarFieldContainer[str]
+    output_head_sha256: str
     host_data: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, config_sha256: _Optional[str] = ..., verdict: _Optional[str] = ..., measurement: _Optional[str] = ..., host_data: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, config_sha256: _Optional[str] = ..., verdict: _Optional[str] = ..., measurement: _Optional[str] = ..., output_key_ids: _Optional[_Iterable[str]] = ..., output_head_sha256: _Optional[str] = ..., host_data: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AppBooted(_message.Message):
     __slots__ = ("nanoseconds", "process")

@@ -86,6 +86,8 @@ class ContainerSpec:
     memory_bytes: int = 0
     terminal: bool = False
     mounts: Sequence[HostMount] = ()
+    stdin: bool = False
+    stdin_once: bool = False
 
 
 class Kubelet:
@@ -185,6 +187,8 @@ class Kubelet:
                 cri_pb2.Mount(container_path=mount.destination, host_path=str(mount.source), readonly=mount.read_only)
                 for mount in spec.mounts
             ],
+            stdin=spec.stdin,
+            stdin_once=spec.stdin_once,
             linux=cri_pb2.LinuxContainerConfig(),
         )
         if self._logs is not None:
@@ -242,9 +246,11 @@ class Kubelet:
         )
         return self._ask(request, cri_pb2.ExecResponse).url
 
-    def attach_url(self, container_id: str) -> str:
-        """Where to connect for what a container writes from now on."""
-        request = cri_pb2.AttachRequest(container_id=container_id, stdout=True, stderr=True)
+    def attach_url(self, container_id: str, *, stdin: bool = False, terminal: bool = False) -> str:
+        """Where to connect for what a container writes from now on, and for what it reads."""
+        request = cri_pb2.AttachRequest(
+            container_id=container_id, stdin=stdin, stdout=True, stderr=not terminal, tty=terminal
+        )
         return self._ask(request, cri_pb2.AttachResponse).url
 
     def forward_url(self, pod_id: str, port: int) -> str:

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from deploy.kbs import durable
 from deploy.kbs.admin_client import AdminClient
 from deploy.publish.cosign_key import SigningKey
+from deploy.publish.output import read_recipient
 from deploy.publish.policies import PolicyFolder
 from deploy.publish.publication import Publisher
 from deploy.publish.source import open_image
@@ -130,6 +131,18 @@ def admit(repository: str, public_key: Path, unencrypted: bool, policies: Path) 
     name = parse_name(repository).repository
     PolicyFolder(policies).admit(name, pem, unencrypted=unencrypted)
     click.echo(f"{name}: admitted when signed by {fingerprint}")
+
+
+@policy.command("seal-output")
+@click.argument("repository", metavar="HOST/REPO")
+@click.option("--for", "keys", type=_FILE, required=True, multiple=True, metavar="FILE", help="Who reads it: a JWK.")
+@_policy_folder
+def seal_output(repository: str, keys: tuple[Path, ...], policies: Path) -> None:
+    """Seal what the containers of HOST/REPO write, so that the host's logs hold records that these keys open."""
+    recipients = [read_recipient(path) for path in keys]
+    name = parse_name(repository).repository
+    PolicyFolder(policies).seal_output(name, recipients)
+    click.echo(f"{name}: output sealed for {', '.join(each.thumbprint for each in recipients)}")
 
 
 @policy.command()

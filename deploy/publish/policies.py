@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from deploy.kbs import durable
 from orchestrator.faults import Code, Permanent
+from schemas.recipients import Recipient
 from schemas.strict_json import JsonObject, JsonValue, Malformed, parse_object
 from workers.enclave.image.policy import ImagePolicy
 from workers.enclave.kbs import ResourceUri
 from workers.enclave.launch_policy.document import LaunchPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 IMAGE_POLICY: Final = ResourceUri("default", "security-policy", "image")
@@ -103,6 +104,31 @@ class PolicyFolder:
         ImagePolicy.parse(raw)
         self._write(self.image_policy, raw)
         self._admit_process(repository)
+
+    def seal_output(self, repository: str, recipients: Sequence[Recipient]) -> None:
+        """Have the output of every rule for `repository` sealed for these too.
+
+        Raises:
+            Permanent: INPUT, when there is no such rule; CONFIG_POLICY, as the enclave would.
+        """
+        document = _load(self.launch_policy, _NEW_LAUNCH_POLICY)
+        rules = [rule for rule in _array(document, "rules") if isinstance(rule, dict)]
+        meant = [rule for rule in rules if rule.get("image") == repository]
+        if not meant:
+            raise Permanent(
+                Code.INPUT,
+                f"{self.launch_policy} has no rule for {repository}",
+                expected="the repository of a rule",
+                got=repository,
+                advice="admit its images first: `enclave-cc publish` or `enclave-cc policy admit`",
+            )
+        for rule in meant:
+            sealed_for = _array(_object(rule, "output"), "sealed_for")
+            known = [Recipient.parse(key) for key in sealed_for if isinstance(key, dict)]
+            sealed_for.extend(dict(each.jwk()) for each in recipients if each not in known)
+        raw = _render(document)
+        LaunchPolicy.parse(raw)
+        self._write(self.launch_policy, raw)
 
     def admit_boot(self, measurements: Iterable[str]) -> None:
         """Admit boot inits by their measurements, 64 hex digits each.

@@ -54,6 +54,7 @@ def _page(told: LaunchStory) -> Iterator[RenderableType]:
     yield from _section("timeline", _timeline(told))
     for container in told.launch.containers.values():
         asked, ended = container.requested, container.progress.exit
+        readers = container.delivered.output_key_ids if container.delivered else ()
         yield from _section(
             f"container {told.name_of(container.id)}",
             _pairs(
@@ -62,6 +63,7 @@ def _page(told: LaunchStory) -> Iterator[RenderableType]:
                 ("digest", container.decrypted.manifest_digest if container.decrypted else ""),
                 ("state", container.progress.state.value),
                 *(("host data", taken) for taken in (container.delivered.host_data if container.delivered else ())),
+                ("output", f"sealed for {', '.join(readers)}" if readers else ""),
                 ("exit code", str(ended.code) if ended else ""),
             ),
         )

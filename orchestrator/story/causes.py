@@ -243,6 +243,27 @@ _CAUSES: Final[dict[Code, tuple[tuple[str, str, Sign | None], ...]]] = {
         ("the image has no such program, or it may not be executed", "the command, against the image", None),
         ("the container's memory or process limit is reached", "limits: in the pod", None),
     ),
+    Code.OUTPUT_KEY: (
+        ("the policy was given another key since", "output_key_ids of config-delivered, by `events`", None),
+    ),
+    Code.OUTPUT_FORGED: (
+        ("the file is another container's, or of another start of it", "the container's id in show", None),
+        ("boot init wrote why the workload did not start", "the launch's failure", None),
+        ("somebody on the node writes to its logs", "who may write there", None),
+    ),
+    Code.OUTPUT_GAP: (
+        ("the kubelet removed rotated files", "containerLogMaxFiles of the kubelet", None),
+        ("the log was edited on the node", "the file's times and owner", None),
+    ),
+    Code.OUTPUT_REPEATED: (
+        ("a log was given twice, or its parts in another order", "what was read", None),
+        ("somebody on the node put old lines in", "who may write there", None),
+    ),
+    Code.OUTPUT_CUT: (
+        ("the container was killed (SIGKILL, memory) before its output had gone out", "exit code 137", None),
+        ("containerd was away when the workload ended", "containerd's log at that time", None),
+        ("the log was cut off on the node", "the size and times of the file", None),
+    ),
     Code.FACT_FORGED: (
         ("another process has credentials that may append to histories", "who holds credentials of the bus", None),
         ("a damaged or restored event stream", "`verify` of an exported copy", None),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,16 @@ class Cluster:
         layout = images.busybox({"www/index.html": content}, command=WEB)
         self.owner.publish(str(layout), name)
         return self.reference(name)
+
+    def amend(self, repository: str, **members: object) -> None:
+        """The owner changes the launch policy's rule for one repository, and it holds from now on."""
+        policies = self.owner.policies
+        document = json.loads(policies.launch_policy.read_text())
+        (rule,) = [rule for rule in document["rules"] if rule["image"].endswith(f"/{repository}")]
+        rule |= members
+        policies.launch_policy.write_text(json.dumps(document))
+        with closing(self.owner.admin()) as broker:
+            policies.put(broker)
 
     def reference(self, name: str) -> str:
         """`repository:tag` as a kubelet would name it."""

@@ -1,6 +1,7 @@
 """containerd's streaming server, as an API server connects to it: WebSocket, one leading byte for the stream.
 
-Peer: k8s.io/kubelet pkg/cri/streaming; subprotocol v4.channel.k8s.io: 0 input, 1 output, 2 errors, 3 the status.
+Peer: k8s.io/kubelet pkg/cri/streaming; subprotocol v4.channel.k8s.io: 0 input, 1 output, 2 errors, 3 the status, 4 a
+terminal's size.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from websocket import WebSocket, WebSocketConnectionClosedException, create_connection
 
 PROTOCOL = "v4.channel.k8s.io"
-INPUT, OUTPUT, ERRORS, STATUS = range(4)
+INPUT, OUTPUT, ERRORS, STATUS, SIZE = range(5)
 
 
 @contextmanager

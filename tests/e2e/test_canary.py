@@ -1,4 +1,5 @@
-"""Nothing of an encrypted image and no secret of the key broker is anywhere on the host, while the pod runs with both.
+"""Nothing of an encrypted image and no secret of the key broker is anywhere on the host, while the pod runs with both
+and writes both to its standard streams, which are sealed.
 
 What is searched: see `places`. Left out are exactly the places where a secret belongs: the memory of the enclaves and
 of the owner (its key broker and this test, which is the publisher here), the owner's own folder, and the workload's
@@ -35,6 +36,7 @@ from orchestrator.faults import Fault
 from orchestrator.fold import fold
 from orchestrator.launch import Launch
 from orchestrator.lifecycle import State
+from orchestrator.output.recipient import RecipientKey
 from tests.e2e.cluster import Cluster, Launched
 from tests.e2e.searching import Mark, Search, Searched, all_pids, forms, pid_namespaces
 from tests.e2e.unpacking import zstd
@@ -45,7 +47,10 @@ from workers.host.libos.sim.measurement import measure_image
 pytestmark = pytest.mark.e2e
 
 FILE, VARIABLE = ResourceUri("default", "canary", "file"), ResourceUri("default", "canary", "variable")
-SERVED = """printf %s "$TOKEN" > /www/variable
+SERVED = """cat /www/index.html
+cat /run/secrets/token >&2
+echo "$TOKEN"
+printf %s "$TOKEN" > /www/variable
 /bin/busybox cp /run/secrets/token /www/secret
 exec /bin/busybox httpd -f -p 8080 -h /www"""
 
@@ -106,6 +111,8 @@ def publish(cluster: Cluster, canaries: Canaries, name: str, command: Sequence[s
     finally:
         broker.close()
     cluster.owner.publish(str(layout), name)
+    # Its private half is in nobody's hands from here on.
+    cluster.amend(name.partition(":")[0], output={"sealed_for": [RecipientKey.generate().public.jwk()]})
     shutil.rmtree(folder)
     return cluster.reference(name)
 
@@ -211,6 +218,8 @@ def test_a_running_pods_image_and_secrets_are_nowhere_on_the_host(
     with cluster.launched(reference) as launched:
         got = [answer(cluster, launched, path) for path in ("", "secret", "variable", canaries.name)]
         assert got == [canaries.page, canaries.secret, canaries.variable, ""]
+        log = cluster.kubelet.container_status(launched.containers[0]).log
+        eventually(lambda: all(f".{stream}.text." in log.read_text() for stream in ("stdout", "stderr")))
         searched = places(cluster, canaries)
         looked_everywhere(searched)
         assert [found for place in searched for found in place.found] == []

@@ -23,6 +23,8 @@ from tests.e2e.cri.story import FACTS, Images, Story
 pytestmark = pytest.mark.e2e
 TABLE = Path(__file__).parent / "cri/differences.toml"
 TALK = ("/bin/sh", "-c", "echo end; echo end >&2; exit 7")
+SHELL = ("/bin/sh", "-c", 'trap "busybox stty size" WINCH; echo ready; while :; do read line && eval "$line"; done')
+COUNT = ("/bin/sh", "-c", "busybox wc -c; exit 3")
 RELEASES = ("1.6", "1.7")
 
 
@@ -49,13 +51,20 @@ def told(cluster: Cluster, handler: str, folder: Path) -> tuple[dict[str, str], 
     """The story under a handler, and the RPCs that it called."""
     made = {
         name: images.busybox({"www/index.html": b"hello\n"}, command=command)
-        for name, command in (("web", WEB), ("facts", ("/bin/sh", "-c", FACTS)), ("talk", TALK))
+        for name, command in (
+            ("web", WEB),
+            ("facts", ("/bin/sh", "-c", FACTS)),
+            ("talk", TALK),
+            ("shell", SHELL),
+            ("count", COUNT),
+        )
     }
     if handler == "runc":
         references = {name: registry.push(cluster.layout, image, f"plain-{name}:1") for name, image in made.items()}
     else:
         for name, image in made.items():
             cluster.owner.publish(str(image), f"sealed-{name}:1")
+        cluster.amend("sealed-shell", terminal=True)
         references = {name: cluster.reference(f"sealed-{name}:1") for name in made}
     calls = Calls(cluster.layout.containerd)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import secrets
@@ -11,7 +10,6 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -38,19 +36,13 @@ EXEC = [
 
 def admit(cluster: Cluster, repository: str, entries: Sequence[object]) -> None:
     """The owner lists commands under the rule of one repository."""
-    policies = cluster.owner.policies
-    document = json.loads(policies.launch_policy.read_text())
-    (rule,) = [rule for rule in document["rules"] if rule["image"].endswith(repository)]
-    rule |= {"name": "web", "exec": list(entries)}
-    policies.launch_policy.write_text(json.dumps(document))
-    with closing(cluster.owner.admin()) as broker:
-        policies.put(broker)
+    cluster.amend(repository, name="web", exec=list(entries))
 
 
 @pytest.fixture(scope="module")
 def reference(cluster: Cluster) -> str:
     made = cluster.publish_web("exec:1", b"served\n")
-    admit(cluster, "/exec", EXEC)
+    admit(cluster, "exec", EXEC)
     return made
 
 

@@ -22,6 +22,7 @@ from orchestrator.faults import Code, Permanent
 from schemas.places import EXEC_DOOR
 from tests.busybox import Bundles
 from workers.enclave.boot.execs import ExecDoor
+from workers.enclave.boot.streams import WorkloadStreams
 from workers.enclave.boot.supervision import Workload
 
 CONTAINER = "c0ntainer"
@@ -47,9 +48,11 @@ def main() -> int:
     document = json.loads((bundle / "config.json").read_text())
     document["mounts"] += DEVICES
     workload = Workload(bundle)
-    workload.create(document)
+    streams = WorkloadStreams(None, None, (0, 0))
+    workload.create(document, streams.given, streams.console)
+    streams.connect()
     workload.start()
-    door = ExecDoor(Path(EXEC_DOOR), container, workload, document["process"], judged)
+    door = ExecDoor(Path(EXEC_DOOR), container, workload, document["process"], streams.resize, judged)
     os.write(1, b"ready\n")
     status = workload.wait(lost=lambda _: False)
     door.close()

@@ -7,7 +7,8 @@ Zone: enclave. May import: `workers.enclave`, `orchestrator.{events,faults,launc
 3. The secrets that the policy names for this image, and its volumes' keys, come from the key broker and the pod's key.
 4. An app enclave of an admitted measurement has attested itself, and says which container it is for.
 5. Configuration, store key and secrets go to it through the attested channel: once for each container. It answers what
-   it has taken of the host's data, before anything runs.
+   it has taken of the host's data, before anything runs. Where the policy seals the output, a key for that goes with
+   them, and the fact names its head and its readers.
 
 There is one attempt, so what is asked of broker and host in 1 to 3 is asked again while they are away.
 """
@@ -15,6 +16,7 @@ There is one attempt, so what is asked of broker and host in 1 to 3 is asked aga
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Final
@@ -24,11 +26,13 @@ from orchestrator.faults import Code, Permanent
 from orchestrator.launch import Launch
 from schemas import strict_json
 from workers.enclave import messages
+from workers.enclave.boot.output import OutputSeal
 from workers.enclave.door import proposed_process
 from workers.enclave.kbs.client import KbsClient
 from workers.enclave.kbs.uri import ResourceUri
 from workers.enclave.launch_policy.approved import ApprovedProcess
 from workers.enclave.launch_policy.judge import judge_process
+from workers.enclave.output import seal_for
 from workers.enclave.patience import answered
 from workers.enclave.policy_cache import LaunchPolicies
 from workers.enclave.sessions import Session, Sessions
@@ -61,7 +65,10 @@ class DeliverConfig:
             keys = {uri: await self._resource(uri) for uri in {volume.key for volume in approved.volumes if volume.key}}
             volumes = self._volume_keys.of(approved, keys)
             session = await self._sessions.wait(command.container, command.attempt)  # check 4
-            host_data = await self._hand_over(session, work, approved, secrets, volumes)  # check 5
+            seal = seal_for(
+                work.recipients, command.pod, command.container, command.attempt, terminal=approved.terminal
+            )
+            host_data = await self._hand_over(session, work, approved, secrets, volumes, seal)  # check 5
         except BaseException:
             self._works.drop(command.container)  # there is no other attempt: the key ends here
             raise
@@ -70,6 +77,8 @@ class DeliverConfig:
             verdict=approved.verdict,
             measurement=session.peer.mrenclave.hex(),
             host_data=host_data,
+            output_key_ids=tuple(recipient.thumbprint for recipient in work.recipients),
+            output_head_sha256=hashlib.sha256(seal.head).hexdigest() if seal else "",
         )
 
     def _claim(self, command: Command) -> ContainerWork:
@@ -89,6 +98,7 @@ class DeliverConfig:
         proposed = await answered(partial(proposed_process, command.container))
         approved = judge_process(policy, work.plan.reference, work.plan.config, proposed)
         work.rule, work.execs = approved.rule, policy.execs_of(approved.rule)
+        work.recipients = policy.recipients_of(approved.rule)
         return approved
 
     async def _resource(self, uri: str) -> bytes:
@@ -101,6 +111,7 @@ class DeliverConfig:
         approved: ApprovedProcess,
         secrets: dict[str, bytes],
         volumes: dict[str, bytes],
+        seal: OutputSeal | None,
     ) -> tuple[str, ...]:
         sealed = work.sealed
         if sealed is None:
@@ -114,6 +125,7 @@ class DeliverConfig:
             upper_bytes=upper_bytes(approved.memory_limit),
             secrets={uri: base64.b64encode(value).decode() for uri, value in secrets.items()},
             volumes={destination: base64.b64encode(key).decode() for destination, key in volumes.items()},
+            output=seal.encode() if seal else {},
         )
         try:
             await session.channel.send(message)

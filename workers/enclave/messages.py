@@ -6,7 +6,7 @@ JSON objects with a member `type`; both ends are measured and of one release, so
 attack and ends the conversation.
 
     boot init -> agent   hello {container, attempt}
-    agent -> boot init   config {process, root_hash, key, upper_bytes, secrets, volumes}
+    agent -> boot init   config {process, root_hash, key, upper_bytes, secrets, volumes, output}
     boot init -> agent   accepted {host_data}
     agent -> boot init   boot {}
     boot init -> agent   booted {nanoseconds, process}

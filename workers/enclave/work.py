@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from schemas.recipients import Recipient
 from workers.enclave.image.pull import ImagePlan
 from workers.enclave.launch_policy.document import ExecRule
 from workers.enclave.rootfs.sealing import Sealed
@@ -18,7 +19,8 @@ from workers.enclave.sealed_images import SealedImage
 class ContainerWork:
     """One container's. `plan` is admitted; `sealed` has its own copy of the store's key; `delivered` is one-shot.
 
-    `rule` is the rule of the launch policy that admitted its process, `execs` what may run beside that.
+    `rule` is the rule of the launch policy that admitted its process, `execs` what may run beside that, `recipients`
+    who reads its output.
     """
 
     plan: ImagePlan
@@ -27,6 +29,7 @@ class ContainerWork:
     delivered: bool = False
     rule: str = ""
     execs: tuple[ExecRule, ...] = ()
+    recipients: tuple[Recipient, ...] = ()
 
     def wipe(self) -> None:
         """Forget the container's copy of the key. May be called again."""

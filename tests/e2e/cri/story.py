@@ -6,15 +6,20 @@ depends on time or on an address. An observation that cannot be made is told as 
 
 from __future__ import annotations
 
+import json
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from websocket import WebSocket
+
 from schemas.containerd import cri_pb2
+from tests.e2e import streams
 from tests.e2e.cri.calls import Calls, Refused
 from tests.waiting import eventually
 
@@ -33,11 +38,16 @@ OWN_PROCESSES = cri_pb2.NamespaceOption(pid=cri_pb2.CONTAINER)
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """References: a web server, a program that says what it sees, one that says two lines and ends with 7."""
+    """References: a web server, a program that says what it sees, one that says two lines and ends with 7.
+
+    `shell` does what it reads, `count` counts the bytes that it reads, and ends with 3.
+    """
 
     web: str
     facts: str
     talk: str
+    shell: str
+    count: str
 
 
 class Story:
@@ -61,6 +71,8 @@ class Story:
         self._streams(pod, web)
         self._log(web)
         self._workloads(pod, config)
+        self._terminal(pod, config)
+        self._input(pod, config)
         self._end_of_container(pod, config, web)
         self._end_of_pod(pod)
         self._other_pods()
@@ -93,7 +105,7 @@ class Story:
             return f"{len(refs)} reference, {'a digest' if refs.pop().startswith('sha256:') else 'no digest'}"
 
         self._observe("image pulled twice", pull)
-        for other in (self._images.facts, self._images.talk):
+        for other in (self._images.facts, self._images.talk, self._images.shell, self._images.count):
             self._calls("PullImage", image=self._spec(other))
         self._observe("image status", lambda: self._size(self._images.web))
         self._observe("image status of none", lambda: self._size("127.0.0.1:1/none:1"))
@@ -267,14 +279,50 @@ class Story:
             ),
             ("another variable", "kubelet", {"envs": [cri_pb2.KeyValue(key="WHO", value=b"kubelet")]}),
             ("another command", "end", {"command": ["/bin/echo", "end"]}),
+            ("a terminal", "end", {"tty": True}),
         ):
             self._observe(f"container with {name}", partial(self._variant, pod, config, name, word, more))
+
+    def _terminal(self, pod: str, config: cri_pb2.PodSandboxConfig) -> None:
+        """A terminal of the workload's own: attached to, resized, typed into."""
+        shell = self._create(pod, config, "shell", self._images.shell, tty=True, stdin=True)
+        self._calls("StartContainer", container_id=shell)
+        self._said(shell, ("stdout",), end="ready")
+        with self._attached(shell, tty=True, stdin=True, stdout=True) as connection:
+            size = json.dumps({"Width": 132, "Height": 43}).encode()
+            connection.send_binary(bytes([streams.SIZE]) + size)
+            came = streams.said(connection)
+            screen = b""
+            while b"43 132" not in screen:
+                screen += next(came)[1]
+            connection.send_binary(bytes([streams.INPUT]) + b"test -t 0 && test -t 1 && test -t 2 && echo $TERM\n")
+            while b"xterm" not in screen:
+                screen += next(came)[1]
+            connection.send_binary(bytes([streams.INPUT]) + b"exit 5\n")
+            screen += b"".join(piece for stream, piece in came if stream == streams.OUTPUT)
+        eventually(lambda: self._status(shell).startswith("exited"))
+        self._observe("what a terminal shows", lambda: str(screen))
+        self._observe("what a terminal's log holds", lambda: self._said(shell, ("stdout",), end="exit 5"))
+        self._observe("how a terminal's program ended", lambda: self._status(shell))
+
+    def _input(self, pod: str, config: cri_pb2.PodSandboxConfig) -> None:
+        """Standard input whose first writer's end is its end."""
+        count = self._create(pod, config, "count", self._images.count, stdin=True, stdin_once=True)
+        self._calls("StartContainer", container_id=count)
+        with self._attached(count, stdin=True, stdout=True, stderr=True) as connection:
+            connection.send_binary(bytes([streams.INPUT]) + b"x" * 10_000)
+        eventually(lambda: self._status(count).startswith("exited"))
+        self._observe("what was read from standard input", lambda: self._said(count, ("stdout",), end="10000"))
+        self._observe("how its reader ended", lambda: self._status(count))
+
+    def _attached(self, container: str, **wanted: bool) -> AbstractContextManager[WebSocket]:
+        return streams.connected(self._calls("Attach", container_id=container, **wanted).url)
 
     def _variant(
         self, pod: str, config: cri_pb2.PodSandboxConfig, name: str, word: str, more: Mapping[str, Any]
     ) -> str:
         ended = self._ended(pod, config, name.replace(" ", "-"), self._images.facts, **more)
-        said = self._said(ended, ("stdout",) if "command" in more else ("stdout", "stderr"))
+        said = self._said(ended, ("stdout",) if {"command", "tty"} & more.keys() else ("stdout", "stderr"))
         return said if not more else f"says {word}" if f" F {word}" in said else f"does not say {word}"
 
     def _ended(self, pod: str, config: cri_pb2.PodSandboxConfig, name: str, image: str, **more: Any) -> str:
@@ -289,10 +337,10 @@ class Story:
         )
         return container
 
-    def _said(self, container: str, streams: Sequence[str] = ("stdout", "stderr")) -> str:
+    def _said(self, container: str, of: Sequence[str] = ("stdout", "stderr"), end: str = "end") -> str:
         """Its log's lines without their times; containerd copies them a moment later than it ends, `end` last."""
         path = Path(self._calls("ContainerStatus", container_id=container).status.log_path)
-        eventually(lambda: all(f" {stream} F end\n" in path.read_text() for stream in streams))
+        eventually(lambda: all(f" {stream} F {end}\n" in path.read_text() for stream in of))
         return " | ".join(sorted(line.split(" ", 1)[1] for line in path.read_text().splitlines()))
 
     def _end_of_container(self, pod: str, config: cri_pb2.PodSandboxConfig, web: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ import pytest
 
 from orchestrator.events import ConfigDelivered
 from orchestrator.faults import Code, Fault, Permanent, Temporary
+from orchestrator.output.recipient import RecipientKey
+from schemas.sealed_output import Head
 from tests.network import Network, in_network
 from tests.unit.enclave.pods import (
     BOOT,
@@ -27,6 +30,7 @@ from tests.unit.enclave.pods import (
 )
 from tests.unit.enclave.test_sessions import come
 from workers.enclave import messages
+from workers.enclave.boot.output import OutputSeal
 from workers.enclave.deliver_config import UPPER_BYTES, DeliverConfig, check_variables, upper_bytes
 from workers.enclave.launch_policy.approved import ApprovedProcess, ApprovedSecret
 from workers.enclave.launch_policy.proposal import Capabilities
@@ -160,6 +164,8 @@ async def test_an_app_enclave_gets_what_opens_its_store_and_what_to_run_and_the_
     assert (fact.verdict, fact.measurement) == (approved.verdict, BOOT.hex())
     assert fact.host_data == ("/etc/app@sha256:00",)
     assert (message["upper_bytes"], message["secrets"], message["volumes"]) == (UPPER_BYTES, {}, {})
+    assert message["output"] == {}
+    assert (fact.output_key_ids, fact.output_head_sha256) == ((), "")
     key = StoreKey(bytearray(base64.b64decode(str(message["key"]))))
     open_store(pod.folder / "stores/c.1", key, bytes.fromhex(str(message["root_hash"]))).close()
 
@@ -175,6 +181,32 @@ async def test_the_owners_secrets_go_along(pod: AgentPod, network: Network) -> N
         assert message["secrets"] == {TOKEN_URI: base64.b64encode(b"hush").decode()}
         await channel.send(messages.pack("accepted", host_data=[]))
         await asyncio.wait_for(delivering, 10)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@in_network
+async def test_where_the_owner_names_readers_a_key_for_the_output_goes_along_and_the_fact_says_whose(
+    pod: AgentPod, network: Network, terminal: bool
+) -> None:
+    pod.sealed("c")
+    reader = RecipientKey.generate()
+    async with stage(pod) as s:
+        policy = json.loads(launch_policy())
+        policy["rules"][0] |= {"output": {"sealed_for": [reader.public.jwk()]}, "terminal": terminal}
+        pod.put(POLICY_URI, json.dumps(policy).encode())
+        s.proposed = PROPOSED | {"process": PROPOSED["process"] | {"terminal": terminal}}
+        delivering, channel = s.deliver(), await s.app()
+        message = messages.unpack(await asyncio.wait_for(channel.receive(), 10), "config")
+        await channel.send(messages.pack("accepted", host_data=[]))
+        fact = await asyncio.wait_for(delivering, 10)
+    seal = OutputSeal.decode(message["output"])  # type: ignore[arg-type]  # an object, as the message says
+    head = Head.decode(seal.head)
+    assert (head.container, head.attempt) == ("c", 1)
+    assert head.streams == seal.streams == (("stdout",) if terminal else ("stdout", "stderr"))
+    assert reader.unwrap(head) == seal.key
+    assert fact.output_key_ids == (reader.public.thumbprint,)
+    assert fact.output_head_sha256 == hashlib.sha256(seal.head).hexdigest()
+    assert base64.b64encode(seal.key).decode() not in repr(fact)
 
 
 @in_network

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.faults import Code, Permanent, Temporary
-from schemas.execs import Forget, Resize, Signal, Start, Wait
+from schemas.execs import Done, Forget, Resize, Signal, Start, Wait
 from schemas.places import EXEC_DOOR
 from tests.busybox import Bundles
 from tests.simulators.boot_init import CONTAINER, booted
@@ -46,6 +46,10 @@ async def refused(pid: int, request: Start | Wait | Signal) -> Permanent:
     with pytest.raises(Permanent) as told:
         await started(pid, request) if isinstance(request, Start) else await ask(pid, request, seconds=30)
     return told.value
+
+
+async def test_a_workload_without_a_terminal_has_no_size_to_be_given(init: int) -> None:
+    assert (await ask(init, Resize(CONTAINER, "", 12, 34), seconds=30))[0] == Done()
 
 
 async def test_output_status_and_pid_come_back_and_the_status_as_often_as_it_is_asked(init: int) -> None:

@@ -23,6 +23,7 @@ CASES = corpus.cases()
 WITHOUT_A_LAUNCH: Final = {
     **{code: "said of the audit log" for code in Code if code.name.startswith("AUDIT_")},
     **{code: "of a command beside a workload; the launch goes on" for code in Code if code.name.startswith("EXEC_")},
+    **{code: "said of a log" for code in Code if code.name.startswith("OUTPUT_")},
     Code.INPUT: "said to whoever asked wrongly, before anything is done",
     Code.NOT_FOUND: "said to whoever asked for what is not there",
     Code.NOT_ALLOWED: "said to whoever ordered what they may not; the launch takes no note of it",

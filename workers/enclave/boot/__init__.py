@@ -6,5 +6,6 @@ Zone: enclave. May import: `workers.enclave.{messages,rootfs,tee}`, `orchestrato
 - `conversation`: what it says to the agent.
 - `process`: the OCI configuration of the workload, from what the agent approved.
 - `supervision`: crun starts it; signals go to it; its status becomes ours. `children`: the one wait for all of them.
-- `execs`: commands beside the workload, at the host's request and the agent's word. `terminal`: theirs, if any.
+- `streams`: the workload's own standard streams; `output` seals them where the owner's policy says so.
+- `execs`: commands beside the workload, at the host's request and the agent's word. `terminal`: a process's, if any.
 """

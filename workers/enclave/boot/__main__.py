@@ -22,6 +22,7 @@ from workers.enclave.boot.conversation import Configuration, Conversation
 from workers.enclave.boot.execs import ExecDoor
 from workers.enclave.boot.host_data import Taken, take
 from workers.enclave.boot.process import identity_of, oci
+from workers.enclave.boot.streams import WorkloadStreams
 from workers.enclave.boot.supervision import Workload
 from workers.enclave.boot.volumes import Volume, mount_volume
 from workers.enclave.rootfs.overlay import mount_root, unmount_root
@@ -33,6 +34,9 @@ from workers.enclave.tee.sim import SimulatedTee
 
 RUN: Final = Path("/run/enclave-cc/boot")
 GRACE_SECONDS: Final = 2.0
+LAST_WORDS_SECONDS: Final = 30.0
+"""In which the host must have taken what a workload wrote before it ended: a containerd that restarts takes a few."""
+
 FAILED: Final = 125
 """Exit status when the workload never ran, as container engines use it."""
 
@@ -98,20 +102,27 @@ def _boot(configuration: Configuration, host_data: Sequence[Taken], conversation
         approved = configuration.process
         workload = Workload(bundle)
         undo.callback(workload.remove)
-        document = oci(approved, identity_of(approved, root), root, secrets, configuration.secrets, binds)
-        workload.create(document)
+        identity = identity_of(approved, root)
+        document = oci(approved, identity, root, secrets, configuration.secrets, binds)
+        console = bundle / "console" if approved.terminal else None
+        streams = WorkloadStreams(console, configuration.output, (identity.uid, identity.gid))
+        workload.create(document, streams.given, streams.console)
+        streams.connect()
         workload.start()
         door = ExecDoor(
             Path(EXEC_DOOR),
             configuration.container,
             workload,
             document["process"],
+            streams.resize,
             lambda id_, args, terminal: conversation.ask_exec(id_, args, terminal=terminal),
         )
         undo.callback(door.close)
         conversation.booted(time.monotonic_ns() - born, workload.pid)
         served_by = {server.pid, *(volume.pid for volume in volumes.values())}
-        return workload.wait(lost=lambda pid: pid in served_by)
+        status = workload.wait(lost=lambda pid: pid in served_by)
+        streams.drain(LAST_WORDS_SECONDS)
+        return status
 
 
 def _mount_volumes(configuration: Configuration, undo: ExitStack) -> dict[str, Volume]:

@@ -18,6 +18,7 @@ from orchestrator.faults import Code, Fault, Permanent, Temporary
 from schemas import strict_json
 from schemas.places import AGENT_PORT, CONTAINER_FILE
 from workers.enclave import messages
+from workers.enclave.boot.output import OutputSeal
 from workers.enclave.launch_policy.approved import ApprovedProcess
 from workers.enclave.rootfs.crypto import KEY, StoreKey
 from workers.enclave.tee.blocking import BlockingChannel
@@ -33,7 +34,7 @@ class Configuration:
     """What the agent handed over for `container`.
 
     `secrets` holds what the key broker gave, by its URI; `volumes` the 32-byte keys of the mounts with ciphertext, by
-    their destinations.
+    their destinations; `output` seals what the workload writes, None where the owner's policy lets the host read it.
     """
 
     container: str
@@ -43,6 +44,7 @@ class Configuration:
     upper_bytes: int
     secrets: dict[str, bytes]
     volumes: dict[str, bytes]
+    output: OutputSeal | None
 
 
 class Conversation:
@@ -71,7 +73,7 @@ class Conversation:
         self._channel.send(messages.pack("hello", container=container, attempt=attempt))
         message = messages.unpack(self._channel.receive(), "config")
         with messages.understood("config"):
-            secrets, volumes = (strict_json.nested(message, name) for name in ("secrets", "volumes"))
+            secrets, volumes, output = (strict_json.nested(message, name) for name in ("secrets", "volumes", "output"))
             return Configuration(
                 container=container,
                 process=ApprovedProcess.decode(strict_json.text(message, "process").encode()),
@@ -83,6 +85,7 @@ class Conversation:
                     where: strict_json.base64_bytes(strict_json.text(volumes, where), where, size=KEY)
                     for where in volumes
                 },
+                output=OutputSeal.decode(output) if output else None,
             )
 
     def accept(self, host_data: Sequence[str]) -> None:

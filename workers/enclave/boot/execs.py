@@ -38,6 +38,7 @@ from schemas.execs import (
 )
 from schemas.strict_json import Malformed
 from workers.enclave import messages
+from workers.enclave.boot.process import with_terminal
 from workers.enclave.boot.supervision import Workload
 from workers.enclave.boot.terminal import Terminal, console_socket
 
@@ -49,6 +50,9 @@ _PATIENCE: Final = 10.0
 
 LOOK: Final = 0.5
 """Seconds between two looks at whether somebody still waits."""
+
+Size: TypeAlias = Callable[[int, int], None]
+"""Gives the workload's own terminal `(rows, columns)`; does nothing where it has none."""
 
 Ask: TypeAlias = Callable[[str, tuple[str, ...], bool], None]
 """Has the agent judge `(exec, args, terminal)`; raises Permanent unless it is admitted."""
@@ -71,9 +75,12 @@ class _Command:
 class ExecDoor:
     """Open from its making. `process` is the workload's own part of an OCI configuration."""
 
-    def __init__(self, place: Path, container: str, workload: Workload, process: dict[str, Any], ask: Ask) -> None:
+    def __init__(
+        self, place: Path, container: str, workload: Workload, process: dict[str, Any], size: Size, ask: Ask
+    ) -> None:
         """Listen at `place`, for this container alone."""
         self._place = place
+        self._size = size
         self._container = container
         self._workload = workload
         self._process = process
@@ -130,6 +137,9 @@ class ExecDoor:
                 raise _unknown("this enclave is of another container", request.container)
             if isinstance(request, Start):
                 return self._start(request, streams)
+            if isinstance(request, Resize) and not request.exec:
+                self._size(request.rows, request.columns)
+                return Done(), []
             return self._about(request, connection), []
         except Malformed as malformed:
             return Refused(Code.INPUT.value, "the request cannot be understood", got=str(malformed)), []
@@ -179,8 +189,7 @@ class ExecDoor:
         threading.Thread(target=self._await, args=(command,), daemon=True).start()
 
     def _in_a_terminal(self, command: _Command, process: dict[str, Any], streams: list[int]) -> None:
-        if not any(entry.startswith("TERM=") for entry in process["env"]):
-            process["env"] = [*process["env"], "TERM=xterm"]
+        process["env"] = with_terminal(process["env"])
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
             with console_socket(self._place.with_name(f"console-{next(self._numbers)}")) as console:

@@ -8,7 +8,7 @@ Everything that shapes the process comes from the approval or from here; nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,14 @@ def oci(
     environment += [f"{s.env}={values[s.uri].decode()}" for s in approved.secrets if s.env]
     if identity.home and not any(entry.startswith("HOME=") for entry in environment):
         environment.append(f"HOME={identity.home}")
+    if approved.terminal:
+        environment = with_terminal(environment)
     capabilities = approved.capabilities
     return {
         "ociVersion": "1.0.2",
         "root": {"path": str(root), "readonly": approved.read_only_root},
         "process": {
-            "terminal": False,
+            "terminal": approved.terminal,
             "user": {
                 "uid": identity.uid,
                 "gid": identity.gid,
@@ -78,6 +80,11 @@ def oci(
             "seccomp": profile(),
         },
     }
+
+
+def with_terminal(environment: Sequence[str]) -> list[str]:
+    """The variables of a process that has a terminal: it learns which kind, as container engines tell."""
+    return [*environment, *([] if any(entry.startswith("TERM=") for entry in environment) else ["TERM=xterm"])]
 
 
 def identity_of(approved: ApprovedProcess, root: Path) -> Identity:

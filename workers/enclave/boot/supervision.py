@@ -41,11 +41,16 @@ class Workload:
         self.children = Children()
         self.pid = 0
 
-    def create(self, configuration: dict[str, Any]) -> None:
-        """Everything up to the workload's first instruction. Raises Permanent(BOOT_PROCESS) with crun's words."""
+    def create(self, configuration: dict[str, Any], streams: Mapping[int, int], console: Path | None) -> None:
+        """Everything up to the workload's first instruction. Raises Permanent(BOOT_PROCESS) with crun's words.
+
+        `streams` gives each of the workload's descriptors one of ours, if not the same; a terminal is handed over at
+        the socket `console`.
+        """
         (self._bundle / "config.json").write_text(json.dumps(configuration))
         pid_file = self._bundle / "pid"
-        self._run("create", f"--bundle={self._bundle}", f"--pid-file={pid_file}", NAME)
+        terminal = [f"--console-socket={console}"] if console else []
+        self._run("create", f"--bundle={self._bundle}", f"--pid-file={pid_file}", *terminal, NAME, streams=streams)
         self.pid = int(pid_file.read_text())
 
     def start(self) -> None:
@@ -107,11 +112,13 @@ class Workload:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def _run(self, *arguments: str) -> None:
+    def _run(self, *arguments: str, streams: Mapping[int, int] | None = None) -> None:
         # Its standard streams are the workload's: crun's own words go to a file.
         said = self._bundle / "crun.log"
+        actions = [(os.POSIX_SPAWN_DUP2, ours, its) for its, ours in (streams or {}).items()]
         # No wait() of subprocess may race ours: posix_spawn and waitpid on exactly this child.
-        pid = os.posix_spawn(self._crun[0], [*self._crun, f"--log={said}", *arguments], _ENVIRONMENT)
+        command = [*self._crun, f"--log={said}", *arguments]
+        pid = os.posix_spawn(command[0], command, _ENVIRONMENT, file_actions=actions)
         _, status = os.waitpid(pid, 0)
         if os.waitstatus_to_exitcode(status) != 0:
             words = said.read_text()[-2000:].strip() if said.exists() else ""

@@ -1,4 +1,5 @@
-"""A command's terminal: the enclave keeps it, and copies between it and the streams that the host gave.
+"""A terminal, of the workload or of a command beside it: the enclave keeps it, and copies between it and the streams
+that the host gave.
 
 Zone: enclave. May import: the standard library. Source: pty(7); OCI runtimes hand a terminal's master over at a console
 socket (opencontainers/runc, docs/terminals.md).

@@ -2,7 +2,7 @@
 
 Zone: enclave. The proposal (containerd's OCI specification) is a request of the untrusted host; what no rule admits is
 denied, and a denial names the field, what was expected and what was got.
-May import: orchestrator.faults, workers.enclave.image (names, configuration, strict JSON), the standard library.
+May import: orchestrator.faults, schemas, workers.enclave.image (names, configuration, strict JSON).
 
 - `document` - the policy: rules, secrets, admitted boot measurements; `matcher` - how a rule says a text.
 - `proposal` - the host's OCI specification, parsed; `judge` - rule against proposal.

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.faults import Code, Permanent
+from schemas.recipients import Recipient
+from schemas.sealed_output import MOST_RECIPIENTS
+from schemas.strict_json import JsonObject, Malformed
 from workers.enclave.image.document import parse_object
 from workers.enclave.image.reference import DIGEST_RULE, parse_name
 from workers.enclave.image.resource import resource_uri
@@ -153,6 +156,7 @@ class Rule:
     no_new_privileges: bool
     read_only_root: bool
     execs: tuple[ExecRule, ...] = ()
+    output: tuple[Recipient, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +203,10 @@ class LaunchPolicy:
         """The commands that may run beside a process which the rule of that name admitted."""
         return tuple(entry for known in self.rules if known.name == rule for entry in known.execs)
 
+    def recipients_of(self, rule: str) -> tuple[Recipient, ...]:
+        """Whom the output is sealed for, of a process which the rule of that name admitted; nobody: it is not."""
+        return next((known.output for known in self.rules if known.name == rule), ())
+
     def secrets_for(self, image: Reference) -> tuple[Secret, ...]:
         """The secrets of an image that is pinned by digest."""
         return tuple(secret for secret in self.secrets if secret.image.covers(image))
@@ -232,17 +240,20 @@ def _rule(node: Node, place: int) -> Rule:
         no_new_privileges=_flag(node.get("no_new_privileges")),
         read_only_root=_flag(node.get("read_only_root")),
         execs=tuple(_exec(entry, number) for number, entry in enumerate(_elements(node.get("exec")))),
+        output=_output(output) if (output := node.get("output")) else (),
     )
     node.finish()
     return rule
 
 
 def _check_names(document: Node, rules: tuple[Rule, ...]) -> None:
-    """A container remembers the rule that admitted it by its name: commands must be of that one and of no other."""
+    """A container remembers the rule that admitted it by its name: what that one says must be of no other."""
     names = [rule.name for rule in rules]
     for rule in rules:
-        if rule.execs and names.count(rule.name) > 1:
-            raise document.need("rules").malformed("a name of its own for each rule with exec", f"{rule.name} twice")
+        if (rule.execs or rule.output) and names.count(rule.name) > 1:
+            raise document.need("rules").malformed(
+                "a name of its own for each rule with exec or output", f"{rule.name} twice"
+            )
 
 
 def _exec(node: Node, place: int) -> ExecRule:
@@ -254,6 +265,26 @@ def _exec(node: Node, place: int) -> ExecRule:
     )
     node.finish()
     return rule
+
+
+def _output(node: Node) -> tuple[Recipient, ...]:
+    """At least one: an empty list would look like sealed output and be none."""
+    listed = node.need("sealed_for")
+    recipients = tuple(_recipient(entry) for entry in listed.elements(most=MOST_RECIPIENTS))
+    if not recipients or len(set(recipients)) != len(recipients):
+        raise listed.malformed("at least one key, each once", "one twice" if recipients else "none")
+    node.finish()
+    return recipients
+
+
+def _recipient(node: Node) -> Recipient:
+    names = ("kty", "crv", "x", "y", "kid", "use", "alg")
+    members: JsonObject = {name: member.text() for name in names if (member := node.get(name)) is not None}
+    node.finish()
+    try:
+        return Recipient.parse(members)
+    except Malformed as malformed:
+        raise node.malformed("a public key (JWK) on P-256 or X25519", str(malformed)) from None
 
 
 def _scope(node: Node) -> ImageScope:

@@ -112,7 +112,7 @@ class Pod(Protocol):
         """Send a signal to a started command. Raises Permanent(NOT_FOUND) when it has ended."""
 
     async def resize_exec(self, container: str, exec_id: str, rows: int, columns: int) -> None:
-        """Give its terminal another size."""
+        """Give its terminal another size; with no `exec_id`, the workload's own."""
 
     async def forget_exec(self, container: str, exec_id: str) -> None:
         """Its status was taken."""

@@ -39,6 +39,7 @@ from schemas.containerd import task_pb2 as pb
 from workers.host.shim.bundle import Bundle, read_bundle
 from workers.host.shim.delete import ANSWER
 from workers.host.shim.execs import Execs
+from workers.host.shim.input import KeptInput
 from workers.host.shim.pod import ContainerRequest, Exit, Pod, SandboxRequest, Streams
 from workers.host.shim.process import FAILED, SIGNALLED, Process
 from workers.host.shim.publisher import Publisher
@@ -59,6 +60,7 @@ class Task(Process):
     """One container as containerd sees it."""
 
     bundle: Bundle
+    input: KeptInput
     created: bool = False
     paused: bool = False
 
@@ -103,7 +105,7 @@ class TaskService:
             raise Refusal(StatusCode.INVALID_ARGUMENT, f"{request.id} names another container than its bundle")
         if not bundle.is_sandbox and self._sandbox not in self._tasks:
             raise Refusal(StatusCode.FAILED_PRECONDITION, f"pod {self._sandbox} has no sandbox for {request.id}")
-        task = self._tasks[request.id] = Task(bundle=bundle, streams=streams)
+        task = self._tasks[request.id] = Task(bundle=bundle, streams=streams, input=KeptInput(streams.stdin))
         try:
             await self._request(request.id, task, request.rootfs)
         except BaseException:
@@ -238,10 +240,12 @@ class TaskService:
         return self._execs.add(request)
 
     async def resizepty(self, request: pb.ResizePtyRequest) -> Empty:
-        """Of a command's terminal; a workload has none of the host's."""
-        self._task(request.id)
+        """Of a command's terminal, or of the workload's own."""
+        task = self._task(request.id)
         if request.exec_id:
             return await self._execs.resize(request.id, request.exec_id, request.height, request.width)
+        if task.streams.terminal and task.started and task.exit is None:
+            await self._pod.resize_exec(request.id, "", request.height, request.width)
         return Empty()
 
     async def pause(self, request: pb.PauseRequest) -> Empty:
@@ -274,8 +278,10 @@ class TaskService:
         )
 
     async def closeio(self, request: pb.CloseIORequest) -> Empty:
-        """Nothing to do: the process reads containerd's FIFO itself and sees its end."""
+        """The process reads containerd's FIFO itself and sees its end, when nobody here keeps it open."""
         self._process(request.id, request.exec_id)
+        if not request.exec_id:
+            self._task(request.id).input.close()
         return Empty()
 
     async def shutdown(self, request: pb.ShutdownRequest) -> Empty:
@@ -334,6 +340,7 @@ class TaskService:
             return
         task.exit = ended
         task.ended.set()
+        task.input.close()
         if ended.out_of_memory:
             self._publisher.publish(events_pb2.TaskOOM(container_id=id_))
         if task.pid:

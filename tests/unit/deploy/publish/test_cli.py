@@ -11,6 +11,8 @@ from click.testing import CliRunner, Result
 
 from deploy.publish.cli import keygen, policy, publish
 from deploy.publish.cosign_key import SigningKey
+from deploy.publish.output import output_key
+from deploy.publish.policies import PolicyFolder
 from orchestrator.faults import Code, Fault
 from tests.simulators import oci
 from tests.simulators.broker import Broker
@@ -69,6 +71,30 @@ class TestPolicy:
         run(policy, "admit", "redis", "--key", key.with_suffix(".pub"), "--policies", tmp_path / "p")
         written = json.loads((tmp_path / "p/image-policy.json").read_text())
         assert list(written["transports"]["docker"]) == ["docker.io/library/redis"]
+
+    def test_output_is_sealed_for_the_keys_that_are_named_and_for_those_before(self, key, tmp_path) -> None:
+        folder, repository = tmp_path / "p", "r.example/app"
+        made = [tmp_path / "a.jwk", tmp_path / "b.jwk"]
+        assert run(output_key, made[0]).exit_code == 0
+        assert run(output_key, made[1], "--curve", "P-256").exit_code == 0
+        public = [path.with_name(f"{path.name}.pub") for path in made]
+        seal = ["seal-output", repository, "--policies", folder]
+        assert fault(run(policy, *seal, "--for", public[0])).code is Code.INPUT
+        run(policy, "admit", repository, "--key", key.with_suffix(".pub"), "--policies", folder)
+        assert run(policy, *seal, "--for", public[0]).exit_code == 0
+        told = run(policy, *seal, "--for", public[0], "--for", public[1])
+        assert told.exit_code == 0
+        (rule,) = PolicyFolder(folder).check()[1].rules
+        assert [each.thumbprint for each in rule.output] == told.output.partition("sealed for ")[2].strip().split(", ")
+        assert fault(run(policy, *seal, "--for", made[0])).code is Code.INPUT, "a policy holds no private key"
+
+    def test_a_key_for_output_is_its_owners_alone_and_never_replaced(self, tmp_path) -> None:
+        path = tmp_path / "output.jwk"
+        shown = run(output_key, path)
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert json.loads(path.read_text())["d"] not in shown.output
+        assert "d" not in json.loads(path.with_name("output.jwk.pub").read_text())
+        assert fault(run(output_key, path)).code is Code.INPUT
 
     def test_check_refuses_what_an_enclave_would(self, tmp_path) -> None:
         (tmp_path / "image-policy.json").write_text('{"default": []}')

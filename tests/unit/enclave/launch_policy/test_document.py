@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from jwcrypto.jwk import JWK
 
 from orchestrator.faults import Code, Permanent
 from tests.simulators.oci import digest
@@ -28,6 +29,32 @@ def rule(**members: object) -> dict[str, object]:
 def secret(**members: object) -> dict[str, object]:
     whole = {"image": REPOSITORY, "uri": "kbs:///default/secret/db", "path": "/run/secrets/db"} | members
     return {"secrets": [{name: value for name, value in whole.items() if value is not None}]}
+
+
+P256 = {
+    "kty": "EC",
+    "crv": "P-256",
+    "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+    "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+}
+"""RFC 7517, appendix A.1."""
+
+X25519 = {"kty": "OKP", "crv": "X25519", "x": "3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08"}
+"""RFC 8037, appendix A.6."""
+
+
+def sealed_for(*keys: object) -> dict[str, object]:
+    return rule(name="web", output={"sealed_for": list(keys)})
+
+
+def test_the_readers_of_an_output_are_named_by_their_thumbprints() -> None:
+    read = parse(**sealed_for(P256 | {"kid": "mine", "use": "enc", "alg": "ECDH-ES"}, X25519)).recipients_of("web")
+    # The first is the thumbprint of RFC 7517's key, as jwcrypto says it too.
+    assert [recipient.thumbprint for recipient in read] == [
+        JWK(**P256).thumbprint(),
+        JWK(**X25519).thumbprint(),
+    ]
+    assert parse(**rule(name="web")).recipients_of("web") == ()
 
 
 def test_the_smallest_policy_is_read() -> None:
@@ -54,6 +81,21 @@ def test_its_id_is_the_hash_of_its_bytes() -> None:
         pytest.param(rule(image=f"{REPOSITORY}:v1"), id="rule-by-tag"),
         pytest.param(rule(image="Not A Name"), id="rule-for-no-name"),
         pytest.param(rule(argz=[]), id="misspelt-member-of-a-rule"),
+        pytest.param(sealed_for(), id="output-sealed-for-nobody"),
+        pytest.param(sealed_for(X25519, X25519), id="output-sealed-twice-for-one"),
+        pytest.param(sealed_for(P256 | {"d": P256["x"]}), id="output-for-a-private-key"),
+        pytest.param(sealed_for(P256 | {"y": P256["x"]}), id="output-for-no-point"),
+        pytest.param(sealed_for(X25519 | {"crv": "Ed25519"}), id="output-for-a-signing-key"),
+        pytest.param(sealed_for(X25519 | {"y": P256["y"]}), id="output-for-a-key-with-two-coordinates"),
+        pytest.param(sealed_for(X25519 | {"x": X25519["x"] + "="}), id="output-for-a-key-in-another-form"),
+        pytest.param(sealed_for("key"), id="output-for-a-text"),
+        pytest.param(sealed_for(*[X25519] * 17), id="output-for-too-many"),
+        pytest.param(rule(output=[X25519]), id="output-without-member"),
+        pytest.param(rule(output={"sealed_for": [X25519], "also": 1}), id="output-and-more"),
+        pytest.param(
+            {"rules": [{"image": REPOSITORY, "name": "a", "output": {"sealed_for": [X25519]}}] * 2},
+            id="two-rules-of-one-name-with-output",
+        ),
         pytest.param(rule(args=[]), id="no-arguments"),
         pytest.param(rule(args={"from_image": False}), id="not-from-image"),
         pytest.param(rule(args={"from_image": True, "also": 1}), id="from-image-and-more"),

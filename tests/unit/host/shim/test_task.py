@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -300,6 +301,45 @@ async def test_memory_that_ran_out_is_told_before_the_exit_that_it_caused(world:
     told = (await world.events(before + 2))[before:]
     assert told[0] == events_pb2.TaskOOM(container_id=APP)
     assert told[1].exit_status == 137
+
+
+async def test_a_containers_own_terminal_gets_another_size_where_it_has_one(world: World) -> None:
+    await world.create_sandbox()
+    await world.start(POD)
+    bundle = world._bundles(APP, container_type="container", sandbox_id=POD, container_name="redis", image_name="r:7")
+    await world.service.create(pb.CreateTaskRequest(id=APP, bundle=str(bundle), stdout="/fifo/out", terminal=True))
+    resize = pb.ResizePtyRequest(id=APP, width=132, height=43)
+    await world.service.resizepty(resize)
+    assert not any("resize" in call for call in world.pod.asked), "it does not run yet"
+    await world.start(APP)
+    await world.service.resizepty(resize)
+    await world.service.resizepty(pb.ResizePtyRequest(id=POD, width=132, height=43))
+    assert [call for call in world.pod.asked if "resize" in call] == ["resize_exec  43 132"]
+
+
+async def test_standard_input_stays_open_until_containerd_closes_it_or_its_reader_has_ended(
+    world: World, tmp_path: Path
+) -> None:
+    await world.create_sandbox()
+    await world.start(POD)
+    for name in (APP, "other"):
+        fifo = tmp_path / f"{name}-in"
+        os.mkfifo(fifo)
+        bundle = world._bundles(name, container_type="container", sandbox_id=POD, container_name=name, image_name="r:7")
+        await world.service.create(pb.CreateTaskRequest(id=name, bundle=str(bundle), stdin=str(fifo)))
+        with open(fifo, "rb", opener=lambda path, _: os.open(path, os.O_RDONLY | os.O_NONBLOCK)) as reader:
+            os.set_blocking(reader.fileno(), False)
+            containerd = os.open(fifo, os.O_WRONLY)
+            os.write(containerd, b"typed")
+            os.close(containerd)  # as one that restarts
+            assert os.read(reader.fileno(), 100) == b"typed"
+            with pytest.raises(BlockingIOError):
+                os.read(reader.fileno(), 100)
+            if name == APP:
+                await world.service.closeio(pb.CloseIORequest(id=name, stdin=True))
+            else:
+                await world.service.kill(pb.KillRequest(id=name, signal=9))
+            assert os.read(reader.fileno(), 100) == b""
 
 
 async def test_a_checkpoint_is_refused_and_says_why(world: World) -> None:

@@ -224,6 +224,7 @@ def test_no_fact_has_a_member_for_a_secret() -> None:
     assert suspicious == {
         "Attested.token_sha256",
         "Attested.event_public_key",
+        "ConfigDelivered.output_key_ids",
         "ImageDecrypted.key_ids",
     }
 
