@@ -49,7 +49,8 @@ def trace(role: Role) -> Closure:
         if path.suffix == ".py":
             sources[place] = path
         else:
-            files[place] = File(path, executable=True)
+            # Debian's are stripped as they come; a wheel's may hold more symbols than code.
+            files[place] = File(path, executable=True, stripped=path.is_relative_to(packages))
     # The interpreter knows its library by this file.
     sources["usr/lib/python3.11/os.py"] = _STDLIB / "os.py"
     programs = {program.lstrip("/"): File(Path(program).resolve(), executable=True) for program in role.programs}

@@ -1,12 +1,13 @@
-"""The shared libraries that ELF files need, as the dynamic loader of this machine finds them.
+"""What ELF files need and what they do not: libraries, as this machine's loader finds them; symbols for debuggers.
 
-Zone: owner. May import: `deploy.payload.tree`, the standard library; runs ldd.
+Zone: owner. May import: `orchestrator.faults`, the standard library; runs ldd and strip.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,13 @@ def is_elf(path: Path) -> bool:
     """Whether the file is an ELF object."""
     with path.open("rb") as file:
         return file.read(4) == _MAGIC
+
+
+def stripped(path: Path) -> bytes:
+    """The file without what a debugger alone reads, which may be most of it. The same bytes for the same file."""
+    with tempfile.NamedTemporaryFile() as target:
+        subprocess.run(["strip", "--strip-unneeded", "-o", target.name, path], check=True, timeout=60)
+        return Path(target.name).read_bytes()
 
 
 def libraries(objects: Iterable[Path]) -> set[Path]:

@@ -1,6 +1,6 @@
 """A file tree as a value: what a bundle will hold, before anything is written.
 
-Zone: owner. May import: the standard library.
+Zone: owner. May import: `deploy.payload.elf`, the standard library.
 """
 
 from __future__ import annotations
@@ -9,14 +9,20 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.payload import elf
+
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A regular file: a copy of `source`, or `content`. Owner root, mode 0755 if `executable`, else 0644."""
+    """A regular file: a copy of `source`, or `content`. Owner root, mode 0755 if `executable`, else 0644.
+
+    `stripped`: of the source, an ELF file, what a debugger alone reads is left out.
+    """
 
     source: Path | None = None
     content: bytes = b""
     executable: bool = False
+    stripped: bool = False
 
     def digest(self) -> str:
         """SHA-256 of what it holds, hex."""
@@ -24,7 +30,9 @@ class File:
 
     def read(self) -> bytes:
         """What it holds."""
-        return self.source.read_bytes() if self.source else self.content
+        if self.source is None:
+            return self.content
+        return elf.stripped(self.source) if self.stripped else self.source.read_bytes()
 
 
 @dataclass(frozen=True, slots=True)
