@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from orchestrator.events import MAX_HOLD_SECONDS
+from orchestrator.bodies import MAX_HOLD_SECONDS
 from orchestrator.faults import Code, Permanent
 
 _CRI: Final = "io.kubernetes.cri."

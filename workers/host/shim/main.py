@@ -20,7 +20,7 @@ VERSION = "0.1.0"
 
 
 def main(make_pod: Callable[[str], Pod] | None = None) -> None:
-    """Run the action that the command line names. `make_pod` is for another way to a pod than the bus (see `serve`)."""
+    """Run the action that the command line names. `make_pod` is `delete`'s: another way to a pod than the bus."""
     try:
         arguments = parse(sys.argv[1:])
         if arguments.version:
@@ -34,7 +34,7 @@ def main(make_pod: Callable[[str], Pod] | None = None) -> None:
         elif arguments.action == "start":
             from workers.host.shim.start import start  # noqa: PLC0415 - each action imports its own
 
-            start(arguments, make_pod)
+            start(arguments)
         elif arguments.action == "delete":
             from workers.host.shim.delete import delete  # noqa: PLC0415 - each action imports its own
 

@@ -20,12 +20,6 @@ from _socket import AF_UNIX, SCM_RIGHTS, SOL_SOCKET, socket
 from workers.host.shim.arguments import Arguments
 from workers.host.shim.socket_address import listen, sandbox_of, socket_path
 
-TYPE_CHECKING = False  # typing costs a start as much as pathlib
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from workers.host.shim.pod import Pod
-
 ZYGOTE = "ENCLAVE_CC_SHIM_ZYGOTE"
 """Environment variable: the zygote's socket."""
 DEFAULT_ZYGOTE = "/run/enclave-cc/zygote.sock"
@@ -34,7 +28,7 @@ INHERITED = ("TTRPC_ADDRESS", "ENCLAVE_CC_NODE_CONFIG")
 _SECONDS = 2.0
 
 
-def start(arguments: Arguments, make_pod: Callable[[str], Pod] | None = None) -> None:
+def start(arguments: Arguments) -> None:
     """Print the address; the process that serves it stays behind. Raises OSError, ValueError."""
     bundle = os.getcwd()
     sandbox = sandbox_of(bundle, arguments.id)
@@ -44,9 +38,9 @@ def start(arguments: Arguments, make_pod: Callable[[str], Pod] | None = None) ->
     with open("address", "w", encoding="ascii") as file:
         file.write(address)
     if listener is not None:
-        handed_over = make_pod is None and _hand_over(listener, sandbox, arguments.namespace, bundle)
+        handed_over = _hand_over(listener, sandbox, arguments.namespace, bundle)
         if not handed_over and os.fork() == 0:
-            _serve(listener, arguments, sandbox, bundle, make_pod)
+            _serve(listener, arguments, sandbox, bundle)
     os.write(1, address.encode())
 
 
@@ -77,13 +71,7 @@ def _hand_over(listener: socket, sandbox: str, namespace: str, bundle: str) -> b
         zygote.close()
 
 
-def _serve(
-    listener: socket,
-    arguments: Arguments,
-    sandbox: str,
-    bundle: str,
-    make_pod: Callable[[str], Pod] | None,
-) -> None:
+def _serve(listener: socket, arguments: Arguments, sandbox: str, bundle: str) -> None:
     """In the forked process, for ever."""
     try:
         detach()
@@ -92,6 +80,6 @@ def _serve(
         from workers.host.shim.serve import serve  # noqa: PLC0415 - as above
 
         served = sockets.socket(fileno=listener.detach())
-        serve(served, sandbox=sandbox, namespace=arguments.namespace, bundle=bundle, make_pod=make_pod)
+        serve(served, sandbox=sandbox, namespace=arguments.namespace, bundle=bundle)
     finally:
         os._exit(0)
