@@ -22,6 +22,7 @@ from typing import Any, Generic, Self, TypeVar
 
 T = TypeVar("T")
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+_IDLE_TIMERS = 32
 
 
 class Cancelled(BaseException):
@@ -226,14 +227,17 @@ class Task(Generic[T]):
 class Timer:
     """A call to come. `cancel` it."""
 
-    __slots__ = ("call",)
+    __slots__ = ("_loop", "call")
 
-    def __init__(self, call: Callable[[], object] | None) -> None:
+    def __init__(self, loop: Loop, call: Callable[[], object] | None) -> None:
+        self._loop = loop
         self.call = call
 
     def cancel(self) -> None:
         """It is not to come any more."""
-        self.call = None
+        if self.call is not None:
+            self.call = None
+            self._loop.forget_timer()
 
 
 class Loop:
@@ -246,6 +250,7 @@ class Loop:
         self._ready: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
+        self._idle_timers = 0
         self._failure: BaseException | None = None
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
@@ -270,7 +275,7 @@ class Loop:
 
     def call_later(self, seconds: float, call: Callable[[], object]) -> Timer:
         """In so many seconds, or a little later."""
-        timer = Timer(call)
+        timer = Timer(self, call)
         heapq.heappush(self._timers, (monotonic() + seconds, next(self._numbers), timer))
         return timer
 
@@ -304,11 +309,22 @@ class Loop:
         """End with `error`: see `run`."""
         self._failure = self._failure or error
 
+    def forget_timer(self) -> None:
+        """One more was cancelled. Most are, long before their time: they are not kept until then."""
+        self._idle_timers += 1
+        if self._idle_timers > _IDLE_TIMERS and 2 * self._idle_timers > len(self._timers):
+            self._timers = [entry for entry in self._timers if entry[2].call is not None]
+            heapq.heapify(self._timers)
+            self._idle_timers = 0
+
     def _turn(self) -> None:
         while self._timers and (self._timers[0][2].call is None or self._timers[0][0] <= monotonic()):
             timer = heapq.heappop(self._timers)[2]
-            if timer.call is not None:
+            if timer.call is None:
+                self._idle_timers -= 1
+            else:
                 self._ready.append(timer.call)
+                timer.call = None
         wait = 0.0 if self._ready else self._timers[0][0] - monotonic() if self._timers else None
         for descriptor, events in self._epoll.poll(None if wait is None else max(wait, 0)):
             if call := self._watched.get(descriptor):

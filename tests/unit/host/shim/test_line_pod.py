@@ -139,6 +139,17 @@ async def test_without_a_worker_a_question_waits_as_long_as_it_has_patience_and_
     assert away.value.code is Code.BUS_AWAY
 
 
+async def test_a_question_that_fits_no_frame_is_refused_and_the_next_one_is_asked(path: Path) -> None:
+    async def ask(pod: LinePod) -> int:
+        with pytest.raises(Permanent) as refused:
+            await pod.limit(APP, bytes(5 << 20))
+        assert refused.value.code is Code.INPUT
+        return await pod.request_sandbox(SANDBOX)
+
+    with working(path, {}):
+        assert await asked(path, ask) == PID
+
+
 async def test_a_configuration_that_cannot_be_read_is_told_to_every_caller() -> None:
     loop = Loop()
 

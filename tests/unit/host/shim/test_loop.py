@@ -73,6 +73,18 @@ def test_a_limit_that_passes_while_its_work_ends_cancels_nothing_later() -> None
     assert loop.run(main()) == "done"
 
 
+def test_limits_that_were_not_reached_are_not_kept_until_their_time() -> None:
+    loop = Loop()
+
+    async def main() -> None:
+        for _ in range(1_000):
+            async with loop.timeout(10**6):
+                await loop.sleep(0)
+
+    loop.run(main())
+    assert len(loop._timers) < 100
+
+
 def test_a_lock_is_handed_on_in_order_also_past_one_that_gave_up() -> None:
     loop, lock, said = Loop(), Lock(), list[str]()
 

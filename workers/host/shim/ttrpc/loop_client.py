@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from orchestrator.faults import Code, Permanent
 from schemas.containerd import ttrpc_pb2
 from workers.host.shim.loop import READ, WRITE, Event, Future, Loop
 from workers.host.shim.ttrpc.failures import CallFailed, away
@@ -60,7 +61,8 @@ class LoopClient:
     ) -> _Reply:
         """Call `package.Service/Method`; 0 seconds is no limit.
 
-        Raises CallFailed for a status, Temporary(RUNTIME) for a lost connection and for a limit that passed.
+        Raises CallFailed for a status, Temporary(RUNTIME) for a lost connection and for a limit that passed,
+        Permanent(INPUT) for a request that fits no frame.
         """
         if self.closed.is_set():
             raise away(self._path, "not connected")
@@ -75,8 +77,12 @@ class LoopClient:
         )
         self._stream += 2
         stream, answer = self._stream, Future[ttrpc_pb2.Response]()
+        try:
+            frame = encode(stream, REQUEST, envelope.SerializeToString())
+        except ValueError as error:
+            raise Permanent(Code.INPUT, f"{method} does not take so much", got=str(error)) from error
         self._calls[stream] = answer
-        self._send(encode(stream, REQUEST, envelope.SerializeToString()))
+        self._send(frame)
         try:
             async with self._loop.timeout(seconds or None):
                 response = await answer
