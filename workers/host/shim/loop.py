@@ -23,6 +23,7 @@ from typing import Any, Generic, Self, TypeVar
 T = TypeVar("T")
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 _IDLE_TIMERS = 32
+"""Of so many cancelled timers nobody minds that they are kept."""
 
 
 class Cancelled(BaseException):
