@@ -8,9 +8,12 @@ Members stand in the order of the message's fields in `schemas/facts.proto`, by 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from orchestrator.faults import Diagnosis
+
+MAX_HOLD_SECONDS: Final = 3600
+"""Nobody waits longer for what containerd asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from orchestrator.bodies import (
+    MAX_HOLD_SECONDS,
     AgentLost,
     AgentUp,
     AppBooted,
@@ -98,9 +99,6 @@ SIGNATURE_DOMAIN: Final = b"enclave-cc/fact/v1\0"
 EVENT_KEY_DOMAIN: Final = b"enclave-cc/event-key/v1\0"
 MAX_FACT_BYTES: Final = 256 * 1024
 """A quote is 5 KB; anything near this bound is not one of ours."""
-
-MAX_HOLD_SECONDS: Final = 3600
-"""Nobody waits longer for what containerd asked."""
 
 _POD: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _CONTAINER: Final = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,127})?")

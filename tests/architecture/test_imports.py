@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grimp
 
-WORKERS_MAY_IMPORT = {"lifecycle", "events", "faults", "launch", "fold", "log", "bus"}
+WORKERS_MAY_IMPORT = {"lifecycle", "bodies", "events", "faults", "launch", "fold", "log", "bus"}
 """Modules and packages of the orchestrator: what a launch is, and how to tell of it."""
 
 

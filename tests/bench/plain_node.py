@@ -26,16 +26,19 @@ from tests.simulators.node import ToyNode
 from workers.host.conmon import Streams
 from workers.host.create_sandbox import CreateSandbox
 from workers.host.exits import Exits
+from workers.host.node import Node, load
 from workers.host.runc import Held, Role, Runc
 from workers.host.shim.rootfs import mount
+from workers.host.shim_door import serve_shims
 from workers.host.signals import serve_signals
 
 
 class PlainNode(ToyNode):
     """`ToyNode`, but a sandbox is one, a container runs, and what ends is told."""
 
-    def __init__(self, bus: Bus, run_dir: Path, rootfs: Path) -> None:
+    def __init__(self, bus: Bus, node: Node, run_dir: Path, rootfs: Path) -> None:
         super().__init__(bus)
+        self._node = node
         self._bus = bus
         self._runc = Runc("/usr/sbin/runc", run_dir)
         self._exits = Exits(self._runc, Histories(bus), f"host-worker/{NODE}")
@@ -46,6 +49,7 @@ class PlainNode(ToyNode):
         await serve_signals(self._bus, NODE, self._runc)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._exits.run())
+            tasks.create_task(serve_shims(self._node))
             tasks.create_task(super().run())
 
     def _host(self) -> dict[str, Callable[[Command, Launch], Awaitable[Body]]]:
@@ -76,7 +80,7 @@ class PlainNode(ToyNode):
 async def _main(folder: Path, rootfs: Path) -> None:
     bus = GuardedBus(folder, (folder / "url").read_text())
     async with await bus.enter("worker") as worker:
-        await PlainNode(worker, folder / "run", rootfs).run()
+        await PlainNode(worker, load(bus.node_file), folder / "run", rootfs).run()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The shim under an unmodified containerd: what a kubelet asks, from a pod's start to nothing left behind.
 
-The pod behind it is runc itself (simulators/runc_pod): here it is the shim that is tried, not the launch.
+The pod behind it is runc itself (simulators/runc_pod, in the place of the worker): here it is the shim that is tried,
+not the launch.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,10 +23,20 @@ from tests.e2e.containerd import Containerd, Settings
 from tests.e2e.images import busybox, image, plain, write_archive
 from tests.simulators import runc_pod
 from tests.waiting import eventually
+from workers.host.node_file import ENVIRONMENT as NODE_CONFIG
 
 pytestmark = pytest.mark.e2e
 IMAGE = "localhost/enclave-cc/test:1"
 DENIED = "localhost/enclave-cc/test:denied"
+
+
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +49,17 @@ def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]
     subprocess.run(["tar", "-xf", archive, "-C", root], check=True)
     for folder in ("dev", "proc", "sys", "etc", "run"):
         (root / folder).mkdir()
-    environment = {runc_pod.ROOT: str(root), runc_pod.RUN_DIR: str(work / "run")}
+    (work / "node.toml").write_text(f'run_dir = "{work}"')
+    environment = {
+        runc_pod.ROOT: str(root),
+        runc_pod.RUN_DIR: str(work / "run"),
+        NODE_CONFIG: str(work / "node.toml"),
+    }
     settings = Settings(snapshotter=False, environment=environment, pod="tests.simulators.runc_pod:RuncPod")
-    with Containerd(settings) as running:
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "tests.simulators.runc_pod", work / "shims.sock"], env={**os.environ, **environment}
+    )
+    with ended(worker), Containerd(settings) as running:
         for reference in (IMAGE, DENIED):
             # Two images, not two names of one: of one image's names containerd tells a shim the first.
             made = image([plain(busybox())], {"Entrypoint": ["/bin/sh"], "Env": [f"NAME={reference}"]})

@@ -50,7 +50,9 @@ from tests.fuzz.stormed_shim import Size, StormedShim
 from tests.fuzz.traffic import Stage, Traffic
 from tests.simulators import guarded_bus
 from workers.host.node import ENVIRONMENT as NODE_CONFIG
+from workers.host.node import load
 from workers.host.shim.start import ZYGOTE
+from workers.host.shim_door import serve_shims
 
 AS_IN_A_STACK: Final = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "2"}
 """Large buffers go back to the kernel: what stays is held."""
@@ -233,7 +235,8 @@ async def prepared(folder: Path, seed: int, rounds: int) -> AsyncIterator[Campai
         worker, orchestrator, reader = [
             await stack.enter_async_context(await bus.enter(role)) for role in ("worker", "orchestrator", "reader")
         ]
-        serving = asyncio.create_task(FickleNode(worker, orchestrator, str(seed)).run())
+        runs = (FickleNode(worker, orchestrator, str(seed)).run(), serve_shims(load(bus.node_file)))
+        serving = [asyncio.create_task(run) for run in runs]
         address = folder / "zygote.sock"
         environment = {**os.environ, **AS_IN_A_STACK, ZYGOTE: str(address), NODE_CONFIG: str(bus.node_file)}
         zygote = subprocess.Popen(
@@ -246,9 +249,10 @@ async def prepared(folder: Path, seed: int, rounds: int) -> AsyncIterator[Campai
         finally:
             zygote.kill()
             zygote.wait()
-            while not serving.done():
-                serving.cancel()
-                await asyncio.wait([serving], timeout=0.2)
+            while left := [task for task in serving if not task.done()]:
+                for task in left:
+                    task.cancel()
+                await asyncio.wait(left, timeout=0.2)
 
 
 async def storm(seed: int, sessions: Iterable[int], *, seconds: float = float("inf"), rounds: int = SHORT) -> Told:

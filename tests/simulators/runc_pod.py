@@ -3,6 +3,8 @@
 There is no enclave, so nobody admits a command beside a workload: a container's root file system is the busybox
 directory that the environment names. A launch fails on demand: an image reference that ends in `:denied` is one whose
 signature nobody accepts, and a pod is not attested while the file `FAIL_ATTEST` exists.
+
+`python -m tests.simulators.runc_pod SOCKET` serves such pods to shims, in the place of a node's worker.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from orchestrator.faults import Code, Permanent
 from workers.host.shim.pod import ContainerRequest, ExecRequest, Exit, SandboxRequest, Streams
+from workers.host.shim_door import serve_pods
 
 ROOT = "ENCLAVE_CC_TEST_ROOTFS"
 RUN_DIR = "ENCLAVE_CC_TEST_RUN_DIR"
@@ -146,3 +150,7 @@ class RuncPod:
     def _runc(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
         command = ["runc", f"--root={self._home}/runc", *words]
         return subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=30)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve_pods(Path(sys.argv[1]), RuncPod))

@@ -29,6 +29,7 @@ from workers.host.libos.sim.backend import SimulatedLibOS
 from workers.host.node import Node
 from workers.host.removals import Removals
 from workers.host.runc import Role, Runc
+from workers.host.shim_door import serve_shims
 from workers.host.signals import serve_signals
 from workers.host.start_app import StartApp
 from workers.host.teardown import Teardown
@@ -38,7 +39,13 @@ _log = structlog.get_logger()
 
 
 async def serve(node: Node) -> None:
-    """Execute this node's transitions until cancelled."""
+    """Answer this node's shims, also while the bus is away, and execute its transitions, until cancelled."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve_shims(node))
+        tasks.create_task(_work(node))
+
+
+async def _work(node: Node) -> None:
     actor = f"host-worker/{node.name}"
     async with await connect(node.credentials_of("worker"), actor) as bus:
         runc, histories, queue = Runc(node.runc, node.run_dir), Histories(bus), WorkQueue(bus)

@@ -1,6 +1,6 @@
 """A node's configuration and its directories.
 
-Zone: host. May import: `orchestrator.{bus,events,faults}`, the standard library.
+Zone: host. May import: `workers.host.node_file`, `orchestrator.{bus,events,faults}`, the standard library.
 
 `node.toml`, shared by the host worker, the shim and the snapshotter; a member that it does not have is refused, and
 every path is absolute:
@@ -26,9 +26,7 @@ every path is absolute:
 
 from __future__ import annotations
 
-import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +36,10 @@ from orchestrator.bus import Credentials
 from orchestrator.bus.subjects import token
 from orchestrator.events import MAX_HOLD_SECONDS
 from orchestrator.faults import Code, Permanent
+from workers.host import node_file
 
-ENVIRONMENT: Final = "ENCLAVE_CC_NODE_CONFIG"
-DEFAULT_PATH: Final = Path("/etc/enclave-cc/node.toml")
+ENVIRONMENT: Final = node_file.ENVIRONMENT
+DEFAULT_PATH: Final = node_file.DEFAULT_PATH
 LIBOSES: Final = ("sim",)
 """What can run enclaves here. A name that is not one of them must not end up as a simulation."""
 
@@ -87,6 +86,11 @@ class Node:
             raise _invalid("bus.ca", "the path of a certificate in PEM", str(error)) from error
         return Credentials(self.bus_url, authority, file=str(self.credentials[role]), inbox=f"_INBOX_{role}")
 
+    @property
+    def shims(self) -> Path:
+        """The socket at which pods' shims ask the worker."""
+        return self.run_dir / node_file.SHIMS
+
     def pod_dir(self, pod: str) -> Path:
         """Where a pod's small run-time files lie; gone with the pod."""
         return self.run_dir / "pods" / pod
@@ -102,18 +106,7 @@ class Node:
 
 def load(path: Path | None = None) -> Node:
     """Read `path`, or what the environment names, or the default. Raises Permanent(INPUT)."""
-    path = path or Path(os.environ.get(ENVIRONMENT, DEFAULT_PATH))
-    try:
-        document = tomllib.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise Permanent(
-            Code.INPUT,
-            f"the node's configuration {path} cannot be read",
-            expected="a TOML file",
-            got=str(error)[:500],
-            advice=f"set {ENVIRONMENT}, or run `enclave-cc up`, which writes one",
-        ) from error
-    return _parse(document)
+    return _parse(node_file.read(path))
 
 
 def _parse(document: Mapping[str, Any]) -> Node:

@@ -5,14 +5,14 @@ Peer: containerd pkg/cri/annotations; OCI runtime specification 1.0.2, config.md
 
 from __future__ import annotations
 
-import hashlib
 import json
+from _sha256 import sha256  # type: ignore[import-not-found]  # hashlib brings 4 MB of OpenSSL
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from orchestrator.events import MAX_HOLD_SECONDS
+from orchestrator.bodies import MAX_HOLD_SECONDS
 from orchestrator.faults import Code, Permanent
 
 _CRI: Final = "io.kubernetes.cri."
@@ -71,7 +71,7 @@ def read_bundle(path: Path) -> Bundle:
         pod_uid=annotations.get(f"{_CRI}sandbox-uid", ""),
         name=annotations.get(f"{_CRI}container-name", ""),
         image=annotations.get(f"{_CRI}image-name", ""),
-        process_sha256=hashlib.sha256(process).hexdigest(),
+        process_sha256=sha256(process).hexdigest(),
         init_data_sha256=annotations.get(INIT_DATA_ANNOTATION, ""),
         hold_seconds=_hold(annotations.get(HOLD_ANNOTATION, "")),
         prefetch=_references(annotations.get(PREFETCH_ANNOTATION, "")),

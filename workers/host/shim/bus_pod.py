@@ -10,7 +10,7 @@ later (`removals`), and everything else is UNAVAILABLE within `AWAY_SECONDS`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import time_ns
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -54,7 +54,9 @@ _Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
-class _Connection:
+class Connection:
+    """The bus, and who we are there; any number of pods may share one."""
+
     node: Node
     bus: Bus
     histories: Histories
@@ -63,15 +65,23 @@ class _Connection:
 class BusPod:
     """See `pod.Pod`. Nothing works, and everything waits, until `run` runs."""
 
-    def __init__(self, sandbox: str, load: Callable[[], Node], patience: float = SIGNAL_SECONDS) -> None:
+    def __init__(
+        self,
+        sandbox: str,
+        load: Callable[[], Node],
+        patience: float = SIGNAL_SECONDS,
+        reached: Callable[[], Awaitable[Connection]] | None = None,
+    ) -> None:
         """`sandbox` is the pod's id; `load` reads the node's configuration, when `run` needs it.
 
-        `patience` is how many seconds the node may be away when it is to send a signal.
+        `patience` is how many seconds the node may be away when it is to send a signal. `reached` waits for a
+        connection that others have too; without it there is one of this pod's own.
         """
+        self._reached = reached
         self._sandbox = sandbox
         self._load = load
         self._patience = patience
-        self._connection: asyncio.Future[_Connection] = asyncio.get_running_loop().create_future()
+        self._connection: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
         self._launch = launches.new(sandbox)
         self._broken: Fault | None = None
         self._news = asyncio.Condition()
@@ -82,16 +92,12 @@ class BusPod:
     async def run(self) -> None:
         """Connect, then follow the history until cancelled. A fault is what every call is then answered with."""
         try:
+            if self._reached is not None:
+                await self._follow(await self._reached())
+                return
             node = self._load()
             async with await self._connect(node) as bus:
-                connection = _Connection(node, bus, Histories(bus))
-                self._connection.set_result(connection)
-                looking = asyncio.create_task(self._look_alone(connection))
-                try:
-                    async for recorded in connection.histories.follow(self._sandbox):
-                        await self._know(apply(self._launch, recorded))
-                finally:
-                    looking.cancel()
+                await self._follow(Connection(node, bus, Histories(bus)))
         except Fault as fault:
             async with self._news:
                 self._broken = fault
@@ -155,11 +161,10 @@ class BusPod:
         """See `Pod`."""
         id_ = container or self._sandbox
         request = commands_pb2.SignalRequest(runc_id=id_, signal=number, all=everything)
-        connection = await self._connected()
         try:
             raw = await self._ask_node("signal", request.SerializeToString(), now=True)
         except Temporary:
-            if await _alone(connection.node).signal(id_, number, everything=everything):
+            if await _alone(self._load()).signal(id_, number, everything=everything):
                 return
             raise
         try:
@@ -175,6 +180,8 @@ class BusPod:
         try:
             node = (await self._connected()).node
         except Temporary:
+            if self._reached is not None:  # others reached it, and asked for this pod
+                removals.note(self._load().run_dir, self._sandbox, container, reason)
             return  # nothing was ever asked of a bus that was never reached
         removing = asyncio.create_task(self._removed(container, reason))
         # What this looks for never comes: the bus's being away ends it.
@@ -224,6 +231,8 @@ class BusPod:
             try:
                 reply = await self._ask_exec(asked, _LOOK + _LATE, 2 * _LOOK)
             except Temporary:
+                if not self._launch.sequence:
+                    continue  # nothing is read yet
                 known = self._launch.containers.get(container)
                 lives = known is not None and known.progress.exit is None and container not in self._ended
                 if lives and not self._launch.progress.torn_down:
@@ -266,6 +275,15 @@ class BusPod:
         limit = commands_pb2.Limit(resources=resources)
         await self._control(commands_pb2.ControlRequest(runc_id=container or self._sandbox, limit=limit))
 
+    async def _follow(self, connection: Connection) -> None:
+        self._connection.set_result(connection)
+        looking = asyncio.create_task(self._look_alone(connection))
+        try:
+            async for recorded in connection.histories.follow(self._sandbox):
+                await self._know(apply(self._launch, recorded))
+        finally:
+            looking.cancel()
+
     async def _control(self, request: commands_pb2.ControlRequest) -> None:
         raw = await self._ask_node("control", request.SerializeToString(), _ONE_EXEC)
         reply = commands_pb2.ControlReply()
@@ -281,8 +299,13 @@ class BusPod:
         _raise_told(reply)
         return reply
 
-    async def _connected(self) -> _Connection:
-        return await asyncio.shield(self._connection)
+    async def _connected(self) -> Connection:
+        """Raises Temporary(BUS_AWAY) where it could not be reached in `AWAY_SECONDS`."""
+        try:
+            async with asyncio.timeout(AWAY_SECONDS):
+                return await asyncio.shield(self._connection)
+        except TimeoutError as error:
+            raise _bus_is_away() from error
 
     async def _ask_node(
         self,
@@ -301,6 +324,7 @@ class BusPod:
         patience = self._patience if patience is None else patience
         subject, ends = subjects.host_request(connection.node.name, verb), clock() + patience
         while True:
+            connection.bus.check()
             try:
                 if connection.bus.is_away:
                     raise _bus_is_away()  # and not be sent later, when nobody waits for it any more
@@ -321,7 +345,7 @@ class BusPod:
             self._launch = launch
             self._news.notify_all()
 
-    async def _look_alone(self, connection: _Connection) -> None:
+    async def _look_alone(self, connection: Connection) -> None:
         """Notice that the bus is away, and what ends meanwhile."""
         clock = asyncio.get_running_loop().time
         while True:
@@ -345,6 +369,8 @@ class BusPod:
 
         Raises Temporary(BUS_AWAY) when the bus has been away for so many seconds.
         """
+        if seconds is not None:
+            await self._connected()
         async with self._news:
             while True:
                 if self._broken is not None:

@@ -6,11 +6,11 @@ be imported to repeat it. Without that answer the shim was lost, and `lost` has 
 """
 
 # Importing pathlib would cost every end of a container 8 ms.
-# ruff: noqa: PTH109, PTH123
+# ruff: noqa: PTH123
 
 from __future__ import annotations
 
-import os
+import posix
 
 from workers.host.shim.arguments import Arguments
 
@@ -26,7 +26,7 @@ ANSWER = "deleted"
 
 def delete(arguments: Arguments, make_pod: Callable[[str], Pod] | None = None) -> None:
     """Print a DeleteResponse for the task whose bundle is named, or is the working directory."""
-    bundle = arguments.bundle or os.getcwd()
+    bundle = arguments.bundle or posix.getcwd()
     try:
         with open(f"{bundle}/{ANSWER}", "rb") as file:
             answer = file.read()
@@ -34,4 +34,4 @@ def delete(arguments: Arguments, make_pod: Callable[[str], Pod] | None = None) -
         from workers.host.shim.lost import clean_up  # noqa: PLC0415 - only where the shim was lost
 
         answer = clean_up(arguments, bundle, make_pod)
-    os.write(1, answer)
+    posix.write(1, answer)

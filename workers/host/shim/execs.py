@@ -9,26 +9,40 @@ answer, code first, so that `kubectl exec` and the events of a probe show it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from time import time_ns
+from typing import Any, Protocol
 
-import structlog
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
 
 from orchestrator.faults import Fault
 from schemas.containerd import events_pb2
 from schemas.containerd import task_pb2 as pb
+from workers.host.shim.bundle_log import log
 from workers.host.shim.pod import ExecRequest, Exit, Pod, Streams
 from workers.host.shim.process import FAILED, SIGNALLED, Process
-from workers.host.shim.publisher import Publisher
 from workers.host.shim.timestamp import timestamp
 from workers.host.shim.ttrpc.status import Refusal, StatusCode
 
 _MAX_SPEC_BYTES = 1 << 20
-_log = structlog.get_logger()
+
+
+class Events(Protocol):
+    """Where containerd's events go, in order: see `publisher`."""
+
+    def publish(self, event: Message) -> None:
+        """Queue one. Never waits."""
+
+
+class Background(Protocol):
+    """What runs what waits for exits: a loop."""
+
+    def create_task(self, work: Coroutine[Any, Any, None], /) -> object:
+        """Run it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,7 +55,7 @@ class Command(Process):
 class Execs:
     """The commands of one pod's containers, by container and exec id."""
 
-    def __init__(self, pod: Pod, publisher: Publisher, background: asyncio.TaskGroup) -> None:
+    def __init__(self, pod: Pod, publisher: Events, background: Background) -> None:
         self._pod = pod
         self._publisher = publisher
         self._background = background
@@ -127,7 +141,7 @@ class Execs:
         try:
             ended = await self._pod.exit_of_exec(*key)
         except Fault as fault:
-            _log.error("exit unknown", id=key, diagnosis=fault.diagnostics())
+            log("error", "exit unknown", id=key, diagnosis=fault.diagnostics())
             ended = Exit(FAILED, time_ns())
         self._end(key, command, ended)
 

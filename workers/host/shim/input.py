@@ -17,7 +17,7 @@ class KeptInput:
         """`path` is empty where there is no input; what cannot be opened here, the process cannot either, and tells."""
         self._descriptor = -1
         if path:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # a path with a NUL is a ValueError
                 # Read-write: nobody need be reading yet.
                 self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 

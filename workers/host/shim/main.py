@@ -5,7 +5,7 @@ Errors go to standard error with exit status 1; containerd shows them as the rea
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 from workers.host.shim.arguments import parse
@@ -20,7 +20,7 @@ VERSION = "0.1.0"
 
 
 def main(make_pod: Callable[[str], Pod] | None = None) -> None:
-    """Run the action that the command line names. `make_pod` is for another way to a pod than the bus (see `serve`)."""
+    """Run the action that the command line names. `make_pod` is `delete`'s: another way to a pod than the bus."""
     try:
         arguments = parse(sys.argv[1:])
         if arguments.version:
@@ -34,7 +34,7 @@ def main(make_pod: Callable[[str], Pod] | None = None) -> None:
         elif arguments.action == "start":
             from workers.host.shim.start import start  # noqa: PLC0415 - each action imports its own
 
-            start(arguments, make_pod)
+            start(arguments)
         elif arguments.action == "delete":
             from workers.host.shim.delete import delete  # noqa: PLC0415 - each action imports its own
 
@@ -45,4 +45,5 @@ def main(make_pod: Callable[[str], Pod] | None = None) -> None:
         sys.stderr.write(f"containerd-shim-enclave-cc-v2: {error}\n")
         raise SystemExit(1) from error
     if arguments.action:
-        os._exit(0)  # containerd waits for the end, and an interpreter's takes 3 ms
+        # containerd waits for the end, and an interpreter's takes 3 ms.
+        posix._exit(0)  # noqa: SLF001 - os._exit, where it comes from

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import Final
 
 from schemas.containerd import process_pb2
 from schemas.containerd import task_pb2 as pb
+from workers.host.shim.loop import Event, Lock
 from workers.host.shim.pod import Exit, Streams
 from workers.host.shim.timestamp import timestamp
 
@@ -26,8 +26,8 @@ class Process:
     pid: int = 0
     started: bool = False
     exit: Exit | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    ended: Event = field(default_factory=Event)
+    turn: Lock = field(default_factory=Lock)
 
     @property
     def status(self) -> process_pb2.Status:

@@ -5,21 +5,23 @@ Peer: containerd services/ttrpc/events; its shims keep events while containerd i
 
 from __future__ import annotations
 
-import asyncio
+from collections import deque
 from time import time_ns
 from typing import Final
 
-import structlog
 from google.protobuf.any_pb2 import Any
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from orchestrator.faults import Temporary
 from schemas.containerd import events_pb2, forward_pb2, types_pb2
+from workers.host.shim.bundle_log import log
+from workers.host.shim.loop import Event, Loop
 from workers.host.shim.timestamp import timestamp
-from workers.host.shim.ttrpc.client import CallFailed, Client
+from workers.host.shim.ttrpc.failures import CallFailed
+from workers.host.shim.ttrpc.loop_client import LoopClient
 
-_FORWARD: Final = "containerd.services.events.ttrpc.v1.Events/Forward"
+FORWARD: Final = "containerd.services.events.ttrpc.v1.Events/Forward"
 _NAMESPACE_HEADER: Final = "containerd-namespace-ttrpc"
 _TOPICS: Final = {
     events_pb2.TaskCreate: "/tasks/create",
@@ -35,17 +37,19 @@ _TOPICS: Final = {
 _KEPT: Final = 4096
 _SECONDS: Final = 5.0
 _PAUSE: Final = 0.5
-_log = structlog.get_logger()
 
 
 class Publisher:
     """Publishes what `publish` was given, in that order, for as long as `run` runs."""
 
-    def __init__(self, address: str, namespace: str) -> None:
+    def __init__(self, loop: Loop, address: str, namespace: str) -> None:
         """`address` of containerd's TTRPC socket; empty: containerd wants no events, and none are kept."""
+        self._loop = loop
         self._address = address
         self._namespace = namespace
-        self._queue: asyncio.Queue[types_pb2.Envelope] = asyncio.Queue(_KEPT)
+        self._kept: deque[types_pb2.Envelope] = deque()
+        self._news = Event()
+        self._told = Event()
 
     def publish(self, event: Message) -> None:
         """Queue one of containerd's task events. Never waits; with containerd away for 4,096 events, it is lost."""
@@ -57,37 +61,47 @@ class Publisher:
             topic=_TOPICS[type(event)],
             event=Any(type_url=event.DESCRIPTOR.full_name, value=event.SerializeToString()),
         )
-        try:
-            self._queue.put_nowait(envelope)
-        except asyncio.QueueFull:
-            _log.error("event lost", topic=envelope.topic)
+        if len(self._kept) >= _KEPT:
+            log("error", "event lost", topic=envelope.topic)
+            return
+        self._kept.append(envelope)
+        self._news.set()
 
     async def run(self) -> None:
         """Forward for ever. What containerd has not acknowledged is sent again: it may see an event twice."""
-        envelope: types_pb2.Envelope | None = None
         while True:
-            envelope = envelope or await self._queue.get()
+            await self._news.wait()
             try:
-                async with Client(self._address) as client:
-                    while True:
-                        await self._forward(client, envelope)
-                        self._queue.task_done()
-                        envelope = None
-                        envelope = await self._queue.get()
+                client = LoopClient(self._loop, self._address)
             except Temporary:
-                await asyncio.sleep(_PAUSE)
+                await self._loop.sleep(_PAUSE)
+                continue
+            try:
+                while not client.closed.is_set():
+                    while self._kept:
+                        await self._forward(client, self._kept[0])
+                        self._kept.popleft()
+                    self._told.set()
+                    self._news.clear()
+                    await self._news.wait()
+            except Temporary:
+                await self._loop.sleep(_PAUSE)
+            finally:
+                client.close()
 
     async def drain(self) -> None:
         """Wait until everything has been forwarded, for at most five seconds."""
         try:
-            async with asyncio.timeout(_SECONDS):
-                await self._queue.join()
+            async with self._loop.timeout(_SECONDS):
+                while self._kept:
+                    self._told.clear()
+                    await self._told.wait()
         except TimeoutError:
-            _log.warning("events not forwarded", left=self._queue.qsize())
+            log("warning", "events not forwarded", left=len(self._kept))
 
-    async def _forward(self, client: Client, envelope: types_pb2.Envelope) -> None:
+    async def _forward(self, client: LoopClient, envelope: types_pb2.Envelope) -> None:
         request = forward_pb2.ForwardRequest(envelope=envelope)
         try:
-            await client.call(_FORWARD, request, Empty, seconds=_SECONDS, metadata={_NAMESPACE_HEADER: self._namespace})
+            await client.call(FORWARD, request, Empty, seconds=_SECONDS, metadata={_NAMESPACE_HEADER: self._namespace})
         except CallFailed as failed:
-            _log.error("event refused", topic=envelope.topic, diagnosis=failed.diagnostics())
+            log("error", "event refused", topic=envelope.topic, diagnosis=failed.diagnostics())

@@ -15,6 +15,7 @@ from typing import Final
 from orchestrator.faults import Code, Permanent
 from schemas.containerd import types_pb2
 
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _BIND: Final = 0x1000
 _REMOUNT: Final = 0x20
 _READ_ONLY: Final = 0x1
@@ -51,8 +52,7 @@ def mount(mounts: Iterable[types_pb2.Mount], target: Path) -> None:
 
 def unmount(target: Path) -> None:
     """Take away every mount at `target`; fine when there is none."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    while libc.umount2(os.fsencode(target), _DETACH) == 0:
+    while _LIBC.umount2(os.fsencode(target), _DETACH) == 0:
         pass
 
 
@@ -72,8 +72,7 @@ def _mount(kind: str, source: str, target: Path, options: Sequence[str]) -> None
 
 
 def _call(kind: str, source: str, target: Path, flags: int, data: bytes) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
     arguments = (source.encode(), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), data)
-    if libc.mount(*arguments) != 0:
+    if _LIBC.mount(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(target))

@@ -1,105 +1,100 @@
-"""The serving process: the pod over the bus, the Task service over TTRPC, events to containerd, until idle."""
+"""The serving process: the Task service over TTRPC, the pod by way of the node's worker, events to containerd.
+
+Neither asyncio nor the bus nor structlog is imported here, nor by what this imports: a pod would pay for each in memory
+of its own (docs/adr/0015).
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
-import socket
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NoReturn, TextIO
+from socket import socket, socketpair
+from typing import Final, NoReturn
 
-import structlog
-
-from orchestrator.log import configure
-from workers.host import node
-from workers.host.shim.bus_pod import BusPod
-from workers.host.shim.pod import Pod
+from orchestrator.faults import Code, Permanent, places
+from workers.host import node_file
+from workers.host.shim.bundle_log import log, log_to
+from workers.host.shim.line_pod import LinePod
+from workers.host.shim.loop import READ, Loop
 from workers.host.shim.publisher import Publisher
 from workers.host.shim.task import TaskService
-from workers.host.shim.ttrpc.server import Server
+from workers.host.shim.ttrpc.loop_server import LoopServer
 
 TTRPC_ADDRESS: Final = "TTRPC_ADDRESS"
 """Environment variable of containerd: where events go. Peer: containerd runtime/v2/shim."""
 _LAST_WORDS: Final = 0.05
 """Seconds for the reply to the request that ends us."""
-_log = structlog.get_logger()
 
 
-class BundleLog:
-    """The bundle's FIFO `log`, which containerd copies to its own log. Never waits, never fails: a log is no service.
-
-    Opened for reading too, so that a containerd that is being restarted breaks nothing.
-    """
-
-    def __init__(self, bundle: str) -> None:
-        """A bundle without the FIFO loses what is logged."""
-        self._descriptor = -1
-        with contextlib.suppress(OSError):
-            self._descriptor = os.open(f"{bundle}/log", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def write(self, text: str) -> int:
-        """Write what fits."""
-        with contextlib.suppress(OSError):
-            os.write(self._descriptor, text.encode())
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-
-def serve(
-    listener: socket.socket, *, sandbox: str, namespace: str, bundle: str, make_pod: Callable[[str], Pod] | None = None
-) -> None:
+def serve(listener: socket, *, sandbox: str, namespace: str, bundle: str) -> None:
     """Serve one pod at `listener` until containerd has asked for the end, then remove the socket and end the process.
 
-    `make_pod` is called in the running event loop; without it the pod is the bus's.
+    Until then the process ends by a signal, or by a defect, which the log tells.
     """
-    _log_to(BundleLog(bundle))
+    log_to(bundle)
     _survive_longer_than_containerd_would_kill()
     path = Path(listener.getsockname())
+    loop = Loop()
     try:
-        asyncio.run(_serve(listener, sandbox, namespace, make_pod or _on_the_bus))
-    except Exception:  # noqa: BLE001 - told in the log, where somebody looks
-        _log.exception("the shim ended by a defect", pod=sandbox)
+        loop.run(_serve(loop, listener, sandbox, namespace))
+    except Exception as error:  # noqa: BLE001 - told in the log, where somebody looks
+        log("error", "the shim ended by a defect", pod=sandbox, error=type(error).__name__, at=places(error))
     finally:
         _exit(path)
 
 
-def _exit(path: Path) -> NoReturn:
-    """Remove the socket and end, asking no task: a shim has nothing to save.
+def worker_socket() -> str:
+    """Where the node's worker answers shims. Raises Permanent(INPUT)."""
+    document = node_file.read()
+    run_dir = document.get("run_dir")
+    if not isinstance(run_dir, str) or not run_dir.startswith("/"):
+        raise Permanent(
+            Code.INPUT,
+            "the node's configuration cannot be used for its run_dir",
+            expected="an absolute path",
+            got=repr(run_dir)[:200],
+            advice="see the head of workers/host/node.py for the file's form",
+        )
+    return f"{run_dir}/{node_file.SHIMS}"
 
-    Cancelling could wait for ever: Python 3.11's wait_for can swallow a cancellation (python/cpython#86296), and the
-    bus's client uses it.
-    """
+
+def _exit(path: Path) -> NoReturn:
+    """Remove the socket and end, asking no task: a shim has nothing to save."""
     path.unlink(missing_ok=True)
     os._exit(0)
 
 
-def _on_the_bus(sandbox: str) -> Pod:
-    return BusPod(sandbox, node.load)
+async def _serve(loop: Loop, listener: socket, sandbox: str, namespace: str) -> None:
+    publisher = Publisher(loop, os.environ.get(TTRPC_ADDRESS, ""), namespace)
+    pod = LinePod(loop, sandbox, worker_socket)
+    service = TaskService(sandbox, pod, publisher, loop)
+    _on_term(loop, service)
+    loop.create_task(pod.run())
+    loop.create_task(publisher.run())
+    LoopServer(loop, listener, service.methods(), _tell)
+    log("info", "shim serves", pod=sandbox)
+    await service.idle.wait()
+    await loop.sleep(_LAST_WORDS)
+    await publisher.drain()
 
 
-async def _serve(listener: socket.socket, sandbox: str, namespace: str, make_pod: Callable[[str], Pod]) -> NoReturn:
-    path = Path(listener.getsockname())
-    publisher = Publisher(os.environ.get(TTRPC_ADDRESS, ""), namespace)
-    async with asyncio.TaskGroup() as tasks:
-        pod = make_pod(sandbox)
-        service = TaskService(sandbox, pod, publisher, tasks)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, service.idle.set)
-        for work in (pod.run(), publisher.run(), Server(listener, service.methods()).run()):
-            tasks.create_task(work)
-        _log.info("shim serves", pod=sandbox)
-        await service.idle.wait()
-        await asyncio.sleep(_LAST_WORDS)
-        await publisher.drain()
-        _exit(path)
+def _on_term(loop: Loop, service: TaskService) -> None:
+    """SIGTERM is as containerd's Shutdown. A handler alone would not wake the loop; the wake-up socket does."""
+    woken, wakes = socketpair()
+    for end in (woken, wakes):
+        end.setblocking(False)
+    signal.set_wakeup_fd(wakes.detach(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda *_: service.idle.set())
+    loop.watch(descriptor := woken.detach(), READ, lambda _: os.read(descriptor, 16))
 
 
-def _log_to(log: TextIO | BundleLog) -> None:
-    configure("shim", log)
+def _tell(what: str, method: str, why: object) -> None:
+    if isinstance(why, Exception):
+        log("error", what, method=method, error=type(why).__name__, at=places(why))
+    else:
+        log("info", what, method=method, diagnosis=str(why))
 
 
 def _survive_longer_than_containerd_would_kill() -> None:

@@ -9,22 +9,16 @@ wait for what it still has to import: the socket, made here, listens already.
 
 # Importing pathlib would cost every start of a container 8 ms, and more of the standard library as much: see
 # socket_address.
-# ruff: noqa: PTH109, PTH123
+# ruff: noqa: PTH123
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 from _socket import AF_UNIX, SCM_RIGHTS, SOL_SOCKET, socket
 
 from workers.host.shim.arguments import Arguments
 from workers.host.shim.socket_address import listen, sandbox_of, socket_path
-
-TYPE_CHECKING = False  # typing costs a start as much as pathlib
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from workers.host.shim.pod import Pod
 
 ZYGOTE = "ENCLAVE_CC_SHIM_ZYGOTE"
 """Environment variable: the zygote's socket."""
@@ -34,41 +28,42 @@ INHERITED = ("TTRPC_ADDRESS", "ENCLAVE_CC_NODE_CONFIG")
 _SECONDS = 2.0
 
 
-def start(arguments: Arguments, make_pod: Callable[[str], Pod] | None = None) -> None:
+def start(arguments: Arguments) -> None:
     """Print the address; the process that serves it stays behind. Raises OSError, ValueError."""
-    bundle = os.getcwd()
+    bundle = posix.getcwd()
     sandbox = sandbox_of(bundle, arguments.id)
     path = socket_path(arguments.address, arguments.namespace, sandbox)
     listener = listen(path)
     address = f"unix://{path}"
-    with open("address", "w", encoding="ascii") as file:
-        file.write(address)
+    with open("address", "wb") as file:  # as bytes: the codec ascii would be another import
+        file.write(address.encode())
     if listener is not None:
-        handed_over = make_pod is None and _hand_over(listener, sandbox, arguments.namespace, bundle)
-        if not handed_over and os.fork() == 0:
-            _serve(listener, arguments, sandbox, bundle, make_pod)
-    os.write(1, address.encode())
+        handed_over = _hand_over(listener, sandbox, arguments.namespace, bundle)
+        if not handed_over and posix.fork() == 0:
+            _serve(listener, arguments, sandbox, bundle)
+    posix.write(1, address.encode())
 
 
 def detach() -> None:
     """Leave what the parent is part of; standard output too: containerd reads it to its end."""
-    os.setsid()
-    os.chdir("/")
-    null = os.open(os.devnull, os.O_RDWR)
+    posix.setsid()
+    posix.chdir("/")
+    null = posix.open("/dev/null", posix.O_RDWR)
     for stream in (0, 1, 2):
-        os.dup2(null, stream)
-    os.close(null)
+        posix.dup2(null, stream)
+    posix.close(null)
 
 
 def _hand_over(listener: socket, sandbox: str, namespace: str, bundle: str) -> bool:
     """Whether the zygote has made a shim that serves `listener`; see `zygote`."""
-    environment = [f"{name}={os.environ[name]}" for name in INHERITED if name in os.environ]
-    order = os.fsencode("\0".join((sandbox, namespace, bundle, *environment)))
+    inherited = (name.encode() for name in INHERITED)
+    environment = (name + b"=" + posix.environ[name] for name in inherited if name in posix.environ)
+    order = b"\0".join((*map(_encoded, (sandbox, namespace, bundle)), *environment))
     descriptor = listener.fileno().to_bytes(4, sys.byteorder)
     zygote = socket(AF_UNIX)
     try:
         zygote.settimeout(_SECONDS)
-        zygote.connect(os.environ.get(ZYGOTE, DEFAULT_ZYGOTE))
+        zygote.connect(posix.environ.get(ZYGOTE.encode(), DEFAULT_ZYGOTE.encode()))
         zygote.sendmsg([order], [(SOL_SOCKET, SCM_RIGHTS, descriptor)])
         return zygote.recv(1) == ALIVE
     except OSError:
@@ -77,13 +72,12 @@ def _hand_over(listener: socket, sandbox: str, namespace: str, bundle: str) -> b
         zygote.close()
 
 
-def _serve(
-    listener: socket,
-    arguments: Arguments,
-    sandbox: str,
-    bundle: str,
-    make_pod: Callable[[str], Pod] | None,
-) -> None:
+def _encoded(path: str) -> bytes:
+    """As os.fsencode does it on every Linux."""
+    return path.encode(errors="surrogateescape")
+
+
+def _serve(listener: socket, arguments: Arguments, sandbox: str, bundle: str) -> None:
     """In the forked process, for ever."""
     try:
         detach()
@@ -92,6 +86,6 @@ def _serve(
         from workers.host.shim.serve import serve  # noqa: PLC0415 - as above
 
         served = sockets.socket(fileno=listener.detach())
-        serve(served, sandbox=sandbox, namespace=arguments.namespace, bundle=bundle, make_pod=make_pod)
+        serve(served, sandbox=sandbox, namespace=arguments.namespace, bundle=bundle)
     finally:
-        os._exit(0)
+        posix._exit(0)  # noqa: SLF001 - os._exit, where it comes from

@@ -20,7 +20,6 @@ Peer: containerd api/runtime/task/v2; runtime/v2/shim.go for what containerd doe
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Iterable, Mapping
@@ -29,7 +28,6 @@ from pathlib import Path
 from time import time_ns
 from typing import Final
 
-import structlog
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message_factory import GetMessageClass
 
@@ -37,22 +35,24 @@ from orchestrator.faults import Fault
 from schemas.containerd import events_pb2, process_pb2, types_pb2
 from schemas.containerd import task_pb2 as pb
 from workers.host.shim.bundle import Bundle, read_bundle
+from workers.host.shim.bundle_log import log
 from workers.host.shim.delete import ANSWER
-from workers.host.shim.execs import Execs
+from workers.host.shim.execs import Background, Events, Execs
 from workers.host.shim.input import KeptInput
+from workers.host.shim.loop import Event
 from workers.host.shim.pod import ContainerRequest, Exit, Pod, SandboxRequest, Streams
 from workers.host.shim.process import FAILED, SIGNALLED, Process
-from workers.host.shim.publisher import Publisher
 from workers.host.shim.rootfs import mount, unmount
 from workers.host.shim.stats import metrics
 from workers.host.shim.timestamp import timestamp
-from workers.host.shim.ttrpc.server import Method
+from workers.host.shim.ttrpc.answers import Method
 from workers.host.shim.ttrpc.status import Refusal, StatusCode
 
 _LAST_SIGNAL: Final = 64
 _LONGEST_ID: Final = 128
-_SERVICE: Final = pb.DESCRIPTOR.services_by_name["Task"]
-_log = structlog.get_logger()
+_TASK: Final = pb.DESCRIPTOR.services_by_name["Task"]
+SERVICE: Final = _TASK.full_name
+_REQUESTS: Final = {rpc.name: GetMessageClass(rpc.input_type) for rpc in _TASK.methods}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class Task(Process):
 class TaskService:
     """Serves one pod. `idle` is set when containerd has asked for the shim's end and no task is left."""
 
-    def __init__(self, sandbox: str, pod: Pod, publisher: Publisher, background: asyncio.TaskGroup) -> None:
+    def __init__(self, sandbox: str, pod: Pod, publisher: Events, background: Background) -> None:
         """`sandbox` is the id of the pod's sandbox; `background` runs what waits for exits."""
         self._sandbox = sandbox
         self._pod = pod
@@ -82,13 +82,12 @@ class TaskService:
         self._background = background
         self._tasks: dict[str, Task] = {}
         self._execs = Execs(pod, publisher, background)
-        self.idle = asyncio.Event()
+        self.idle = Event()
 
     def methods(self) -> Mapping[str, Method]:
         """What a TTRPC server needs: each RPC is the method of its name in lower case."""
         return {
-            f"{_SERVICE.full_name}/{rpc.name}": Method(GetMessageClass(rpc.input_type), getattr(self, rpc.name.lower()))
-            for rpc in _SERVICE.methods
+            f"{SERVICE}/{name}": Method(request, getattr(self, name.lower())) for name, request in _REQUESTS.items()
         }
 
     async def create(self, request: pb.CreateTaskRequest) -> pb.CreateTaskResponse:
@@ -330,7 +329,7 @@ class TaskService:
         try:
             ended = await self._pod.exit_of("" if task.bundle.is_sandbox else id_)
         except Fault as fault:
-            _log.error("exit unknown", id=id_, diagnosis=fault.diagnostics())
+            log("error", "exit unknown", id=id_, diagnosis=fault.diagnostics())
             ended = Exit(FAILED, time_ns())
         self._end(id_, task, ended)
 

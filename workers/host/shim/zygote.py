@@ -11,7 +11,6 @@ living shim. Whoever may connect runs code as root: the socket is root's alone.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import os
 import signal
@@ -21,18 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import structlog
-
-from orchestrator.bus import Histories, connect
-from orchestrator.faults import Fault
-from orchestrator.log import configure
-from workers.host import node
+from workers.host.shim.bundle_log import log, log_as
+from workers.host.shim.rehearsal import rehearse
 from workers.host.shim.serve import serve
 from workers.host.shim.start import ALIVE, DEFAULT_ZYGOTE, INHERITED, detach
 
 _MAX_REQUEST: Final = 1 << 16
 _SECONDS: Final = 2.0
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m workers.host.shim.zygote", description="Forks pods' shims.")
     parser.add_argument("--address", type=Path, default=Path(DEFAULT_ZYGOTE), help="Unix socket to serve on")
     address = parser.parse_args(arguments).address
-    configure("zygote")
-    _rehearse()  # before anybody can wait for it
+    log_as("zygote", 2)
+    rehearse(address.with_suffix(".d"))
     listener = _listen(address)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: whoever ends here is nobody's news
     gc.collect()
     gc.freeze()  # for good: a child's collector would copy every page that it touches
-    _log.info("zygote serves", address=listener.getsockname())
+    log("info", "zygote serves", address=listener.getsockname())
     while True:
         connection, _ = listener.accept()
         with connection:
@@ -64,22 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 connection.settimeout(_SECONDS)
                 _fork(connection, listener)
             except (OSError, ValueError, TypeError) as error:
-                _log.warning("no shim was forked", error=str(error))
-
-
-def _rehearse() -> None:
-    """Do once what every shim does first: what that imports, and what libraries keep of it, is then shared by all."""
-
-    async def look() -> None:
-        configured = node.load()
-        bus = await connect(configured.credentials_of("shim"), f"zygote/{configured.name}", _SECONDS)
-        async with bus:
-            await Histories(bus).read("rehearsal")
-
-    try:
-        asyncio.run(look())
-    except Fault as fault:
-        _log.warning("shims share less: the bus was not there to rehearse with", diagnosis=fault.diagnostics())
+                log("warning", "no shim was forked", error=str(error))
 
 
 def _listen(path: Path) -> socket.socket:

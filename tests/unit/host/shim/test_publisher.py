@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 
 from schemas.containerd import events_pb2, forward_pb2
+from workers.host.shim.loop import Loop
 from workers.host.shim.publisher import Publisher
 from workers.host.shim.ttrpc.server import Method
 from workers.host.shim.ttrpc.status import Refusal, StatusCode
@@ -35,14 +36,24 @@ class Exchange:
         return [events_pb2.TaskStart.FromString(request.envelope.event.value).pid for request in self.seen]
 
 
+async def published(address: str, *pids: int) -> None:
+    """Publish a start of each and wait until all is told, as a shim does, in its own loop."""
+    loop = Loop()
+    publisher = Publisher(loop, address, "k8s.io")
+
+    async def main() -> None:
+        loop.create_task(publisher.run())
+        for pid in pids:
+            publisher.publish(events_pb2.TaskStart(container_id="c", pid=pid))
+        await loop.sleep(0)
+        await publisher.drain()
+
+    await asyncio.to_thread(loop.run, main())
+
+
 async def test_events_arrive_in_order_with_namespace_topic_and_type(serve: Any) -> None:
     exchange = Exchange()
-    publisher = Publisher(serve(exchange.methods()), "k8s.io")
-    running = asyncio.create_task(publisher.run())
-    for pid in range(1, 6):
-        publisher.publish(events_pb2.TaskStart(container_id="c", pid=pid))
-    await publisher.drain()
-    running.cancel()
+    await published(serve(exchange.methods()), *range(1, 6))
     assert exchange.pids() == [1, 2, 3, 4, 5]
     envelope = exchange.seen[0].envelope
     assert (envelope.namespace, envelope.topic) == ("k8s.io", "/tasks/start")
@@ -51,36 +62,24 @@ async def test_events_arrive_in_order_with_namespace_topic_and_type(serve: Any) 
 
 async def test_events_wait_for_a_containerd_that_is_being_restarted(serve: Any, short: Path) -> None:
     exchange = Exchange()
-    publisher = Publisher(f"unix://{short / 'server.sock'}", "k8s.io")
-    running = asyncio.create_task(publisher.run())
-    publisher.publish(events_pb2.TaskStart(pid=1))
-    publisher.publish(events_pb2.TaskStart(pid=2))
+    publishing = asyncio.create_task(published(f"unix://{short / 'server.sock'}", 1, 2))
     await asyncio.sleep(0.1)
     serve(exchange.methods())
-    await publisher.drain()
-    running.cancel()
+    await publishing
     assert exchange.pids() == [1, 2]
 
 
 async def test_an_event_that_containerd_refuses_does_not_stop_the_next(serve: Any) -> None:
     exchange = Exchange()
     exchange.refuse = {1}
-    publisher = Publisher(serve(exchange.methods()), "k8s.io")
-    running = asyncio.create_task(publisher.run())
-    publisher.publish(events_pb2.TaskStart(pid=1))
-    publisher.publish(events_pb2.TaskStart(pid=2))
-    await publisher.drain()
-    running.cancel()
+    await published(serve(exchange.methods()), 1, 2)
     assert exchange.pids() == [1, 2]
 
 
 async def test_without_an_address_nothing_is_kept() -> None:
-    publisher = Publisher("", "k8s.io")
-    for _ in range(10_000):
-        publisher.publish(events_pb2.TaskStart(pid=1))
-    await publisher.drain()
+    await published("", *[1] * 10_000)
 
 
 async def test_what_is_no_task_event_is_refused() -> None:
     with pytest.raises(KeyError):
-        Publisher("unix:///nowhere", "k8s.io").publish(Empty())
+        Publisher(Loop(), "unix:///nowhere", "k8s.io").publish(Empty())

@@ -8,21 +8,24 @@ from typing import Any
 
 import pytest
 from google.protobuf.any_pb2 import Any as Any_
-from google.protobuf.empty_pb2 import Empty
 
 from orchestrator.faults import Code, Permanent
-from schemas.containerd import events_pb2, forward_pb2, process_pb2
+from schemas.containerd import events_pb2, process_pb2
 from schemas.containerd import task_pb2 as pb
 from tests.simulators.memory_pod import PID, MemoryPod
 from workers.host.shim.delete import ANSWER
 from workers.host.shim.pod import Exit
-from workers.host.shim.publisher import Publisher
 from workers.host.shim.task import TaskService
-from workers.host.shim.ttrpc.server import Method
 from workers.host.shim.ttrpc.status import Refusal, StatusCode
 
 POD, APP = "p0d", "c0ntainer"
 DENIED = Permanent(Code.SIGNATURE_MISSING, "the image is not signed")
+
+
+class Told(list[Any]):
+    """containerd's end of events: each as it comes."""
+
+    publish = list.append
 
 
 class World:
@@ -69,22 +72,11 @@ class World:
 
 
 @pytest.fixture
-async def world(serve: Any, bundle: Callable[..., Path]) -> AsyncIterator[World]:
-    told: list[Any] = []
-
-    async def forward(request: forward_pb2.ForwardRequest) -> Empty:
-        kind = getattr(events_pb2, request.envelope.event.type_url.removeprefix("containerd.events."))
-        told.append(kind.FromString(request.envelope.event.value))
-        return Empty()
-
-    name = "containerd.services.events.ttrpc.v1.Events/Forward"
-    publisher = Publisher(serve({name: Method(forward_pb2.ForwardRequest, forward)}), "k8s.io")
-    pod = MemoryPod()
+async def world(bundle: Callable[..., Path]) -> AsyncIterator[World]:
+    told, pod = Told(), MemoryPod()
     tasks = asyncio.TaskGroup()
     async with tasks:
-        running = tasks.create_task(publisher.run())
-        yield World(TaskService(POD, pod, publisher, tasks), pod, told, bundle)
-        running.cancel()
+        yield World(TaskService(POD, pod, told, tasks), pod, told, bundle)
         for container in ("", APP):
             if not pod._exit(container).done():
                 pod.end(container, 0)

@@ -1,4 +1,4 @@
-"""The calling end, one call at a time: enough to forward events to containerd, and to test the server."""
+"""The calling end in asyncio, one call at a time: for tests of what serves."""
 
 from __future__ import annotations
 
@@ -9,22 +9,13 @@ from typing import Final, Self, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from orchestrator.faults import Code, Permanent, Temporary
 from schemas.containerd import ttrpc_pb2
+from workers.host.shim.ttrpc.failures import CallFailed, away
 from workers.host.shim.ttrpc.frame import REQUEST, RESPONSE, Decoder, encode
-from workers.host.shim.ttrpc.status import StatusCode
 
+__all__ = ["CallFailed", "Client"]
 _CHUNK: Final = 1 << 16
 _Reply = TypeVar("_Reply", bound=Message)
-
-
-class CallFailed(Permanent):
-    """The server answered with a status."""
-
-    def __init__(self, method: str, status: int, message: str) -> None:
-        name = next((known.name for known in StatusCode if known == status), str(status))
-        super().__init__(Code.RUNTIME, f"{method} was answered {name}: {message}")
-        self.status = status
 
 
 class Client:
@@ -43,7 +34,7 @@ class Client:
         try:
             self._reader, self._writer = await asyncio.open_unix_connection(self._path)
         except OSError as error:
-            raise _away(self._path, type(error).__name__) from error
+            raise away(self._path, type(error).__name__) from error
         return self
 
     async def __aexit__(
@@ -68,7 +59,7 @@ class Client:
         connection is then of no further use.
         """
         if self._reader is None or self._writer is None:
-            raise _away(self._path, "not connected")
+            raise away(self._path, "not connected")
         service, _, name = method.rpartition("/")
         pairs = [ttrpc_pb2.KeyValue(key=key, value=value) for key, value in (metadata or {}).items()]
         envelope = ttrpc_pb2.Request(
@@ -85,7 +76,7 @@ class Client:
                 await self._writer.drain()
                 response = await self._response(self._reader)
         except (OSError, DecodeError) as error:  # TimeoutError is an OSError
-            raise _away(self._path, type(error).__name__) from error
+            raise away(self._path, type(error).__name__) from error
         if response.status.code:
             raise CallFailed(method, response.status.code, response.status.message)
         return reply.FromString(response.payload)
@@ -96,7 +87,3 @@ class Client:
                 if frame.kind == RESPONSE and frame.stream == self._stream and frame.data is not None:
                     return ttrpc_pb2.Response.FromString(frame.data)
         raise ConnectionResetError(self._path)
-
-
-def _away(path: str, got: str) -> Temporary:
-    return Temporary(Code.RUNTIME, "a TTRPC server does not answer", expected=f"one that listens at {path}", got=got)

@@ -1,44 +1,32 @@
-"""The serving end: each request of each connection is a task; replies go out in the order in which they are ready.
+"""The serving end in asyncio: each request of each connection is a task; replies go out as they are ready.
 
-- A method that the service does not have is answered UNIMPLEMENTED.
-- The caller's timeout bounds the call: DEADLINE_EXCEEDED.
-- A closed connection cancels nothing: what containerd asked is done even if containerd is being restarted; only the
-  reply is dropped.
-- A fault is answered by its status. Anything else that a method raises is a defect: INTERNAL with its type, no text,
-  because an unforeseen message could quote what it was handling.
+For who runs asyncio anyway: a node's worker, and tests. A pod's shim serves by `loop_server`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from socket import socket
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from google.protobuf.message import DecodeError, Message
 
-from orchestrator.faults import Fault
-from schemas.containerd import ttrpc_pb2
-from workers.host.shim.ttrpc.frame import MAX_DATA, REQUEST, RESPONSE, Decoder, Frame, encode
-from workers.host.shim.ttrpc.status import StatusCode, status_of, words_of
+from orchestrator.faults import Diagnosis
+from workers.host.shim.ttrpc.answers import Method, reply
+from workers.host.shim.ttrpc.frame import REQUEST, Decoder, Frame
 
+__all__ = ["Method", "Server", "converse"]
 _CHUNK: Final = 1 << 16
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
-    """One RPC: the message it takes, and what answers it."""
-
-    request: type[Message]
-    answer: Callable[[Any], Awaitable[Message]]
-
-
 class Server:
-    """Serves `methods`, named `package.Service/Method`, to everyone who can connect to `listener`."""
+    """Serves `methods`, named `package.Service/Method`, to everyone who can connect to `listener`.
+
+    A closed connection cancels nothing: what was asked is done, only the reply is dropped.
+    """
 
     def __init__(self, listener: socket, methods: Mapping[str, Method]) -> None:
         """`listener` must be bound and listening; who may connect is the file system's business."""
@@ -50,65 +38,43 @@ class Server:
         async with asyncio.TaskGroup() as tasks:
 
             def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                tasks.create_task(self._serve(reader, writer, tasks))
+                tasks.create_task(converse(reader, writer, self._methods, tasks))
 
             server = await asyncio.start_unix_server(connected, sock=self._listener, limit=_CHUNK)
             async with server:
                 await server.serve_forever()
 
-    async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tasks: asyncio.TaskGroup
-    ) -> None:
-        decoder = Decoder()
-        try:
-            while received := await reader.read(_CHUNK):
-                for frame in decoder.feed(received):
-                    if frame.kind == REQUEST:
-                        tasks.create_task(self._reply(frame, writer))
-                await writer.drain()  # who does not read answers is not read from either
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
 
-    async def _reply(self, frame: Frame, writer: asyncio.StreamWriter) -> None:
-        response = (await self._answer(frame)).SerializeToString()
-        if len(response) > MAX_DATA:
-            response = _failure(StatusCode.RESOURCE_EXHAUSTED, "the reply does not fit a frame").SerializeToString()
-        if not writer.is_closing():
-            writer.write(encode(frame.stream, RESPONSE, response))
-            with contextlib.suppress(ConnectionError):
-                await writer.drain()
-
-    async def _answer(self, frame: Frame) -> ttrpc_pb2.Response:
-        if frame.data is None:
-            return _failure(StatusCode.RESOURCE_EXHAUSTED, f"a request has at most {MAX_DATA} bytes")
-        try:
-            request = ttrpc_pb2.Request.FromString(frame.data)
-            name = f"{request.service}/{request.method}"
-            method = self._methods.get(name)
-            if method is None or frame.flags:
-                return _failure(StatusCode.UNIMPLEMENTED, f"{name} is not implemented")
-            payload = method.request.FromString(request.payload)
-        except DecodeError:
-            return _failure(StatusCode.INVALID_ARGUMENT, "the request does not parse")
-        return await _call(name, method, payload, request.timeout_nano)
-
-
-async def _call(name: str, method: Method, payload: Message, timeout_nano: int) -> ttrpc_pb2.Response:
+async def converse(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    methods: Mapping[str, Method],
+    tasks: asyncio.TaskGroup,
+) -> None:
+    """Answer one connection's requests, each in a task of `tasks`, until its other end closes it."""
+    decoder = Decoder()
     try:
-        async with asyncio.timeout(timeout_nano / 1e9 if timeout_nano > 0 else None):
-            reply = await method.answer(payload)
-    except Fault as fault:
-        _log.info("refused", method=name, diagnosis=fault.diagnostics())
-        return _failure(status_of(fault), words_of(fault))
-    except TimeoutError:
-        return _failure(StatusCode.DEADLINE_EXCEEDED, f"{name} was not done within {timeout_nano / 1e9:g} s")
-    except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-        _log.exception("defect", method=name)
-        return _failure(StatusCode.INTERNAL, f"{name} met {type(error).__name__}, which it was not written for")
-    return ttrpc_pb2.Response(payload=reply.SerializeToString())
+        while received := await reader.read(_CHUNK):
+            for frame in decoder.feed(received):
+                if frame.kind == REQUEST:
+                    tasks.create_task(_reply(frame, writer, methods))
+            await writer.drain()  # who does not read answers is not read from either
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
 
 
-def _failure(code: StatusCode, message: str) -> ttrpc_pb2.Response:
-    return ttrpc_pb2.Response(status=ttrpc_pb2.Status(code=code, message=message))
+async def _reply(frame: Frame, writer: asyncio.StreamWriter, methods: Mapping[str, Method]) -> None:
+    response = await reply(frame, methods, asyncio.timeout, _tell)
+    if not writer.is_closing():
+        writer.write(response)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+
+
+def _tell(what: str, method: str, why: Diagnosis | BaseException) -> None:
+    if isinstance(why, Diagnosis):
+        _log.info(what, method=method, diagnosis=str(why))
+    else:
+        _log.error(what, method=method, exc_info=why)
