@@ -31,6 +31,7 @@ from tests.waiting import eventually
 
 KILLED: Final = 137
 UNKNOWN: Final = 255
+EXEC_BYTES: Final = "bytes of exec"
 CONFIDENTIAL: Final = "enclave-cc"
 _RUNC_SHIM: Final = b"containerd-shim-runc-v2"
 
@@ -64,11 +65,15 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a round: counts by what they count. `lost` has a line for each thing that was lost."""
+    """What came of a round: counts by what they count. `cut` is of a stream that ended with containerd, by nature.
+
+    `lost` has a line for each thing that was lost.
+    """
 
     counts: dict[str, Count]
     refused: int
     wrong: tuple[str, ...] = ()
+    cut: Count | None = None
 
     @property
     def lost(self) -> list[str]:
@@ -78,7 +83,10 @@ class Outcome:
 
     def cells(self) -> dict[str, str]:
         """Its row of a table, by column."""
-        return {**{what: str(count) for what, count in self.counts.items()}, "facts refused": str(self.refused)}
+        told = {what: str(count) for what, count in self.counts.items()}
+        if self.cut is not None:
+            told[EXEC_BYTES] = f"{told[EXEC_BYTES]}, after {self.cut} that were cut"
+        return {**told, "facts refused": str(self.refused)}
 
 
 class Rounds:
@@ -119,9 +127,11 @@ class Rounds:
             talker.tell(signal.SIGTERM)
         resumed(live)
         eventually(is_back)
-        streams = {"bytes of exec": self._finish(stream, cut=victim is Victim.CONTAINERD)}
+        cut = None
         if victim is Victim.CONTAINERD:
-            streams["bytes of the next"] = self._finish(self._stream(pods[0]))
+            stream.go_on()
+            cut, stream = Count(self._length, stream.received), self._stream(pods[0])
+        came = self._finish(stream)
         exits = self._count(ends, self._has_ended)
         if lost is not None:
             exits = Count(exits.written + 1, exits.kept + self._lost_is_told(lost, victim))
@@ -130,7 +140,8 @@ class Rounds:
         lines = self._lines(pods)
         resumed(live)
         wrong = (*self._broken(before), *self._missed)
-        outcome = Outcome({"pods live": lived, "log lines": lines, "exits": exits, **streams}, self._refused(), wrong)
+        counts = {"pods live": lived, "log lines": lines, "exits": exits, EXEC_BYTES: came}
+        outcome = Outcome(counts, self._refused(), wrong, cut)
         self._make_up(ends, lost)
         return outcome
 
@@ -188,12 +199,9 @@ class Rounds:
         url = self._kubelet.exec_url(talker.container, ("/bin/sh", "/stream", str(self._pieces)))
         return Counted(url, self._length)
 
-    def _finish(self, stream: Counted, *, cut: bool = False) -> Count:
-        """What came of it; a byte too few where all came but not as given. Of one that is cut nothing is asked."""
-        digest = stream.go_on()
-        if cut:
-            return Count(stream.received, stream.received)
-        as_given = (digest, stream.status) == (self._digest, STREAM_STATUS)
+    def _finish(self, stream: Counted) -> Count:
+        """What came of it; a byte too few where all came, but not as it was given."""
+        as_given = (stream.go_on(), stream.status) == (self._digest, STREAM_STATUS)
         return Count(self._length, stream.received if as_given else min(stream.received, self._length - 1))
 
     def _has_ended(self, talker: Talker) -> bool:

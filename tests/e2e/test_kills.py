@@ -22,6 +22,7 @@ from tests.e2e import talkers
 from tests.e2e.agreement import disagreements
 from tests.e2e.cluster import Cluster
 from tests.e2e.kill_rounds import Rounds, Victim
+from tests.e2e.streams import Counted
 from tests.e2e.talkers import Images, Talker, Talkers
 from tests.tables import TABLE
 from tests.waiting import eventually
@@ -48,7 +49,7 @@ def rounds(cluster: Cluster, made: Images) -> Iterator[Rounds]:
     rounds = Rounds(cluster, cluster.kubelet, made, handler="enclave-cc", pieces=PIECES)
     rounds.start(PODS)
     yield rounds
-    assert rounds.finish().lost == []
+    assert not (lost := rounds.finish().lost), "; ".join(lost)
     cluster.kubelet.remove_everything()
 
 
@@ -59,7 +60,7 @@ def test_pods_lines_exits_and_bytes_outlive_whoever_is_killed(
     outcome = rounds.strike(victim, ENDING)
     for column, cell in outcome.cells().items():
         record_property(TABLE, ("kill -9 while 4 pods run and a command streams 10 MB", str(victim), column, cell))
-    assert outcome.lost == []
+    assert not outcome.lost, "; ".join(outcome.lost)
 
 
 def test_what_runs_lives_on_and_can_be_killed_and_deleted_and_the_rest_is_unavailable_and_made_up_for(
@@ -69,6 +70,9 @@ def test_what_runs_lives_on_and_can_be_killed_and_deleted_and_the_rest_is_unavai
     pods = Talkers(cluster, kubelet, made.sealed)
     staying, ending, stopped, removed = (pods.start(f"away-{number}") for number in range(4))
     later = kubelet.create_container(staying.pod, ContainerSpec("later", made.sealed, ("/bin/sh", "/talk", "9")))
+    length, digest = made.stream(PIECES)
+    stream = Counted(kubelet.exec_url(staying.container, ("/bin/sh", "/stream", str(PIECES))), length)
+    stream.flows()
     cluster.stop("bus")
 
     spoken = len(staying.spoken().lines)
@@ -93,6 +97,7 @@ def test_what_runs_lives_on_and_can_be_killed_and_deleted_and_the_rest_is_unavai
     eventually(lambda: len(staying.spoken().lines) > spoken + talkers.BURST)
 
     cluster.start("bus")
+    assert (stream.go_on(), stream.received, stream.status) == (digest, length, talkers.STREAM_STATUS)
     eventually(lambda: cluster.launch_of(removed.pod.id).progress.state is State.GONE)
     eventually(lambda: told(cluster, stopped, TornDown))
     assert [body.code for body in told(cluster, ending, Exited)] == [ending.code]
