@@ -61,6 +61,10 @@ fuzz-ttrpc *args:
 soak-pods *args:
     python -m tests.soak.pods "$@"
 
+# Twenty confidential pods, a command that streams 100 MB, and every process killed once; beside runc. Needs root.
+soak-kills *args:
+    python -m tests.soak.kills "$@"
+
 # Generate the code of every .proto under schemas/.
 schemas:
     python schemas/generate.py

@@ -16,6 +16,7 @@ from schemas.execs import Done, Forget, Resize, Signal, Start, Wait
 from schemas.places import EXEC_DOOR
 from tests.busybox import Bundles
 from tests.simulators.boot_init import CONTAINER, booted
+from workers.enclave.boot.supervision import FORWARDED
 from workers.host.exec_door import ask
 from workers.host.fifos import opened
 
@@ -74,6 +75,28 @@ async def test_a_command_that_is_asked_for_twice_runs_once(init: int) -> None:
     assert len(pids) == 1
     os.kill(pids.pop(), 9)
     assert await ended(init, "e2") == 137
+
+
+async def test_signals_for_the_workload_go_to_the_thread_that_forwards_them_and_a_command_blocks_none(
+    init: int,
+) -> None:
+    command = await started(init, start("e1", "sleep", "100"))
+    waiting = asyncio.create_task(ask(init, Wait(CONTAINER, "e1"), seconds=30))
+    threads = [int(task.name) for task in Path(f"/proc/{init}/task").iterdir()]
+    wanted = sum(1 << number - 1 for number in FORWARDED)
+    assert len(threads) > 1
+    assert {thread: blocked(thread) & wanted for thread in threads} == {
+        thread: 0 if thread == init else wanted for thread in threads
+    }
+    assert blocked(command) == 0
+    os.kill(command, 9)
+    await waiting
+
+
+def blocked(thread: int) -> int:
+    """The mask of the signals that it does not take."""
+    lines = Path(f"/proc/{thread}/status").read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith("SigBlk"))
 
 
 async def test_signals_reach_it_until_it_has_ended(init: int) -> None:

@@ -64,7 +64,8 @@ class Children:
         with self._changed:
             if self._closed:
                 raise ProcessLookupError(errno.ESRCH, "the workload has ended")
-            pid = os.posix_spawn(program[0], program, environment, file_actions=actions)
+            # No signal is blocked in it, as they are in the threads that start programs.
+            pid = os.posix_spawn(program[0], program, environment, file_actions=actions, setsigmask=())
             self._awaited[pid] = None
         return pid
 

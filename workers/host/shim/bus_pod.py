@@ -236,6 +236,7 @@ class BusPod:
                 known = self._launch.containers.get(container)
                 lives = known is not None and known.progress.exit is None and container not in self._ended
                 if lives and not self._launch.progress.torn_down:
+                    await asyncio.sleep(_PAUSE)
                     continue
                 return Exit(_KILLED, time_ns())
             except Permanent as fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from schemas.containerd import task_pb2 as pb
+from tests.simulators import guarded_bus
 from workers.host.shim.delete import ANSWER
 from workers.host.shim.start import ZYGOTE
 from workers.host.shim.ttrpc.client import Client
@@ -173,6 +175,22 @@ def test_delete_after_a_lost_shim_answers_killed_and_says_why_it_could_not_ask(
     assert pb.DeleteResponse.FromString(done.stdout).exit_status == 137
     assert b"E-INPUT-001" in done.stderr
     assert not address.exists()
+
+
+def test_delete_after_a_lost_shim_writes_down_for_later_what_the_bus_is_not_there_to_take(
+    run: Runner, bundle: Callable[..., Path], tmp_path: Path
+) -> None:
+    run.environment["ENCLAVE_CC_NODE_CONFIG"] = str(asyncio.run(node_whose_bus_has_gone(tmp_path)))
+    path = bundle("c1", sandbox_id="p1")
+    done = run(path, "-bundle", str(path), "delete")
+    assert (done.returncode, pb.DeleteResponse.FromString(done.stdout).exit_status) == (0, 137)
+    (written,) = (tmp_path / "removals").glob("*.json")
+    assert json.loads(written.read_text()) == {"pod": "p1", "container": "c1", "reason": "the shim was lost"}
+
+
+async def node_whose_bus_has_gone(folder: Path) -> Path:
+    async with guarded_bus.running(folder) as bus:
+        return bus.node_file
 
 
 @pytest.mark.parametrize("words", [(), ("stop",), ("-namespace",)])
