@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +18,7 @@ from schemas.execs import Done, Forget, Resize, Signal, Start, Wait
 from schemas.places import EXEC_DOOR
 from tests.busybox import Bundles
 from tests.simulators.boot_init import CONTAINER, booted
+from tests.waiting import eventually
 from workers.enclave.boot.supervision import FORWARDED
 from workers.host.exec_door import ask
 from workers.host.fifos import opened
@@ -77,26 +80,42 @@ async def test_a_command_that_is_asked_for_twice_runs_once(init: int) -> None:
     assert await ended(init, "e2") == 137
 
 
-async def test_signals_for_the_workload_go_to_the_thread_that_forwards_them_and_a_command_blocks_none(
-    init: int,
-) -> None:
+async def test_signals_for_the_workload_interrupt_no_thread_and_a_command_blocks_none(init: int) -> None:
+    """The first thread waits for them, which also takes them out of the mask while it does."""
     command = await started(init, start("e1", "sleep", "100"))
     waiting = asyncio.create_task(ask(init, Wait(CONTAINER, "e1"), seconds=30))
-    threads = [int(task.name) for task in Path(f"/proc/{init}/task").iterdir()]
-    wanted = sum(1 << number - 1 for number in FORWARDED)
-    assert len(threads) > 1
-    assert {thread: blocked(thread) & wanted for thread in threads} == {
-        thread: 0 if thread == init else wanted for thread in threads
-    }
+    taken = sum(1 << number - 1 for number in FORWARDED)
+    others = [int(task.name) for task in Path(f"/proc/{init}/task").iterdir() if int(task.name) != init]
+    assert [blocked(thread) & taken for thread in others] == [taken] * len(others) != []
     assert blocked(command) == 0
     os.kill(command, 9)
     await waiting
 
 
+async def test_of_two_signals_that_come_at_once_the_workload_is_given_both_each_time(tmp_path: Path) -> None:
+    script = "trap 'echo first' USR1; trap 'echo second' USR2; while :; do sleep 1000 & wait $!; done"
+    with booted(Bundles(tmp_path), "sh", "-c", script) as (pid, process):
+        assert process.stdout is not None
+        descriptor = process.stdout.fileno()
+        (workload, *_) = (int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        eventually(lambda: mask(workload, "SigCgt") & 1 << signal.SIGUSR2 - 1)
+        for _ in range(300):
+            os.kill(pid, signal.SIGUSR1)
+            os.kill(pid, signal.SIGUSR2)
+            said = b""
+            while b"second\n" not in said:
+                assert select.select([descriptor], [], [], 30)[0]
+                said += os.read(descriptor, 4096)
+
+
 def blocked(thread: int) -> int:
     """The mask of the signals that it does not take."""
+    return mask(thread, "SigBlk")
+
+
+def mask(thread: int, name: str) -> int:
     lines = Path(f"/proc/{thread}/status").read_text().splitlines()
-    return next(int(line.split()[1], 16) for line in lines if line.startswith("SigBlk"))
+    return next(int(line.split()[1], 16) for line in lines if line.startswith(name))
 
 
 async def test_signals_reach_it_until_it_has_ended(init: int) -> None:

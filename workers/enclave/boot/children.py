@@ -28,17 +28,23 @@ class Children:
         self._expecting = 0
         self._closed = False
 
-    def reap(self) -> tuple[int, int]:
-        """Wait for the next child's end: `(pid, wait status)`. For the first thread alone."""
-        pid, status = os.wait()
-        ended = status, time_ns()
-        with self._changed:
-            if pid in self._awaited:
-                self._awaited[pid] = ended
-            elif self._expecting:
-                self._strangers[pid] = ended
-            self._changed.notify_all()
-        return pid, status
+    def reap(self) -> Iterator[tuple[int, int]]:
+        """Whoever has ended by now: `(pid, wait status)`, one after the other. For the first thread alone."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            ended = status, time_ns()
+            with self._changed:
+                if pid in self._awaited:
+                    self._awaited[pid] = ended
+                elif self._expecting:
+                    self._strangers[pid] = ended
+                self._changed.notify_all()
+            yield pid, status
 
     @contextmanager
     def expecting(self) -> Iterator[None]:
@@ -64,7 +70,7 @@ class Children:
         with self._changed:
             if self._closed:
                 raise ProcessLookupError(errno.ESRCH, "the workload has ended")
-            # No signal is blocked in it, as they are in the threads that start programs.
+            # No signal is blocked in it, as some are here.
             pid = os.posix_spawn(program[0], program, environment, file_actions=actions, setsigmask=())
             self._awaited[pid] = None
         return pid

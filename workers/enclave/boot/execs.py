@@ -39,7 +39,7 @@ from schemas.execs import (
 from schemas.strict_json import Malformed
 from workers.enclave import messages
 from workers.enclave.boot.process import with_terminal
-from workers.enclave.boot.supervision import FORWARDED, Workload
+from workers.enclave.boot.supervision import Workload
 from workers.enclave.boot.terminal import Terminal, console_socket
 
 MOST: Final = 128
@@ -94,13 +94,7 @@ class ExecDoor:
         self._listener.bind(str(place))
         place.chmod(0o600)
         self._listener.listen(MOST)
-        # In this thread and all that it starts: a signal that the kernel gives to another than the first thread waits
-        # there until the first, which forwards it to the workload, happens to wake up.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
-        try:
-            threading.Thread(target=self._serve, daemon=True).start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
         """No more requests: when the workload has ended, so has every command."""

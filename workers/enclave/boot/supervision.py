@@ -24,6 +24,7 @@ FORWARDED: Final = (
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH,
     signal.SIGCONT, signal.SIGALRM,
 )  # fmt: skip
+_TAKEN: Final = frozenset({*FORWARDED, signal.SIGCHLD})
 NAME: Final = "app"
 EXEC_SECONDS: Final = 30.0
 """In which crun must have started a command: it takes some 30 ms."""
@@ -46,7 +47,11 @@ class Workload:
 
         `streams` gives each of the workload's descriptors one of ours, if not the same; a terminal is handed over at
         the socket `console`.
+
+        From here on signals are blocked, in every thread that is started later too, and wait for `wait`: one that is
+        handled just before a system call that waits, or in another thread, would be forwarded when something happens.
         """
+        signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)
         (self._bundle / "config.json").write_text(json.dumps(configuration))
         pid_file = self._bundle / "pid"
         terminal = [f"--console-socket={console}"] if console else []
@@ -54,9 +59,7 @@ class Workload:
         self.pid = int(pid_file.read_text())
 
     def start(self) -> None:
-        """Its first instruction. Signals that come from here on are its."""
-        for number in FORWARDED:
-            signal.signal(number, self._forward)
+        """Its first instruction."""
         self._run("start", NAME)
 
     def wait(self, lost: Callable[[int], bool]) -> int:
@@ -66,14 +69,16 @@ class Workload:
         the workload, which could only fail from then on, is killed.
         """
         while True:
-            pid, status = self.children.reap()
-            if pid == self.pid:
-                self.children.end()
-                code = os.waitstatus_to_exitcode(status)
-                return code if code >= 0 else 128 - code
-            if lost(pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.pid, signal.SIGKILL)
+            for pid, status in self.children.reap():
+                if pid == self.pid:
+                    self.children.end()
+                    code = os.waitstatus_to_exitcode(status)
+                    return code if code >= 0 else 128 - code
+                if lost(pid):
+                    self._signal(signal.SIGKILL)
+            number = signal.sigwait(_TAKEN)
+            if number != signal.SIGCHLD:
+                self._signal(number)
 
     def exec(
         self, process: dict[str, Any], streams: Mapping[int, int], console: Path | None = None
@@ -108,7 +113,7 @@ class Workload:
         with contextlib.suppress(Permanent):
             self._run("delete", "--force", NAME)
 
-    def _forward(self, number: int, _: object) -> None:
+    def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
@@ -118,7 +123,7 @@ class Workload:
         actions = [(os.POSIX_SPAWN_DUP2, ours, its) for its, ours in (streams or {}).items()]
         # No wait() of subprocess may race ours: posix_spawn and waitpid on exactly this child.
         command = [*self._crun, f"--log={said}", *arguments]
-        pid = os.posix_spawn(command[0], command, _ENVIRONMENT, file_actions=actions)
+        pid = os.posix_spawn(command[0], command, _ENVIRONMENT, file_actions=actions, setsigmask=())
         _, status = os.waitpid(pid, 0)
         if os.waitstatus_to_exitcode(status) != 0:
             words = said.read_text()[-2000:].strip() if said.exists() else ""
