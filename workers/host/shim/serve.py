@@ -1,4 +1,4 @@
-"""The serving process: the pod over the bus, the Task service over TTRPC, events to containerd, until idle."""
+"""The serving process: the pod over the bus, Task and Sandbox over TTRPC, events to containerd, until idle."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from workers.host import node
 from workers.host.shim.bus_pod import BusPod
 from workers.host.shim.pod import Pod
 from workers.host.shim.publisher import Publisher
+from workers.host.shim.sandbox import SandboxService
 from workers.host.shim.task import TaskService
 from workers.host.shim.ttrpc.server import Server
 
@@ -89,7 +90,8 @@ async def _serve(listener: socket.socket, sandbox: str, namespace: str, make_pod
         pod = make_pod(sandbox)
         service = TaskService(sandbox, pod, publisher, tasks)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, service.idle.set)
-        for work in (pod.run(), publisher.run(), Server(listener, service.methods()).run()):
+        methods = {**service.methods(), **SandboxService(sandbox, service).methods()}
+        for work in (pod.run(), publisher.run(), Server(listener, methods).run()):
             tasks.create_task(work)
         _log.info("shim serves", pod=sandbox)
         await service.idle.wait()

@@ -1,7 +1,8 @@
 """`start`: answer with the address of the pod's shim, after making one if there is none.
 
-Peer: containerd runtime/v2/binary.go. containerd runs this in the bundle's directory, once for every container, reads
-standard output to its end as the address, and reads the file `address` again after its own restart.
+Peer: containerd runtime/v2/binary.go. containerd runs this in the bundle's directory, once for every container (once a
+pod, where it was answered version 3: see `bootstrap`), reads both outputs to their end as the answer, and 1.x reads the
+file `address` again after its own restart.
 
 The serving process comes from the node's zygote, or is forked from this one where there is none. containerd does not
 wait for what it still has to import: the socket, made here, listens already.
@@ -18,6 +19,8 @@ import sys
 from _socket import AF_UNIX, SCM_RIGHTS, SOL_SOCKET, socket
 
 from workers.host.shim.arguments import Arguments
+from workers.host.shim.bootstrap import FIRST, answer, version_for
+from workers.host.shim.caller import given, version_of
 from workers.host.shim.socket_address import listen, sandbox_of, socket_path
 
 TYPE_CHECKING = False  # typing costs a start as much as pathlib
@@ -43,11 +46,13 @@ def start(arguments: Arguments, make_pod: Callable[[str], Pod] | None = None) ->
     address = f"unix://{path}"
     with open("address", "w", encoding="ascii") as file:
         file.write(address)
+    version = FIRST
     if listener is not None:
         handed_over = make_pod is None and _hand_over(listener, sandbox, arguments.namespace, bundle)
         if not handed_over and os.fork() == 0:
             _serve(listener, arguments, sandbox, bundle, make_pod)
-    os.write(1, address.encode())
+        version = version_for(arguments, given(), version_of)
+    os.write(1, answer(address, version))
 
 
 def detach() -> None:
