@@ -1,4 +1,4 @@
-"""containerd's configuration for one stack: Debian's 1.6, unmodified, with everything private to the stack.
+"""containerd's configuration for one stack: Debian's 1.6 or a later one, unmodified, everything private to the stack.
 
 Zone: host. May import: `deploy.local.layout`.
 
@@ -8,6 +8,7 @@ What cannot be private and is cleaned up by name: cgroups, and the Go shim's soc
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -56,12 +57,21 @@ disabled_plugins = [
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.enclave-cc]
       runtime_type = "io.containerd.enclave-cc.v2"
       pod_annotations = ["enclave-cc/*"]
-  # Named as its own mirror: containerd speaks plain HTTP to a loopback address otherwise.
-  [plugins."io.containerd.grpc.v1.cri".registry.mirrors.{registry}]
-    endpoint = [{endpoint}]
-  [plugins."io.containerd.grpc.v1.cri".registry.configs.{registry}.tls]
-    ca_file = {ca}
+    # The same, with the pod's sandbox left to the shim: containerd 2 does, 1.x does not know the word.
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.enclave-cc-sandbox]
+      runtime_type = "io.containerd.enclave-cc.v2"
+      sandboxer = "shim"
+      pod_annotations = ["enclave-cc/*"]
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = {hosts}
 """
+
+_HOSTS: Final = """server = {endpoint}
+[host.{endpoint}]
+  capabilities = ["pull", "resolve"]
+  ca = {ca}
+"""
+"""Source: containerd docs/hosts.md. As its own mirror, because containerd speaks plain HTTP to a loopback otherwise."""
 
 _SHIM: Final = """#!{python} -IS
 import site, sys
@@ -89,18 +99,26 @@ def write(layout: Layout) -> Path:
         "pause": f"{layout.registry_host}/{PAUSE}",
         "cni": network,
         "runc": layout.run / "runc",
-        "registry": layout.registry_host,
+        "hosts": root / "certs.d",
         "endpoint": f"https://{layout.registry_host}",
         "ca": layout.ca,
     }
+    quoted = {name: json.dumps(str(value)) for name, value in values.items()}
+    registry = root / "certs.d" / layout.registry_host
+    registry.mkdir(parents=True, exist_ok=True)
+    (registry / "hosts.toml").write_text(_HOSTS.format(**quoted))
     path = root / "config.toml"
-    path.write_text(_CONFIGURATION.format(**{name: json.dumps(str(value)) for name, value in values.items()}))
+    path.write_text(_CONFIGURATION.format(**quoted))
     return path
 
 
 def path_with_shim(layout: Layout) -> str:
-    """containerd's PATH: it finds a runtime's shim there by name."""
-    return f"{layout.root / 'containerd/bin'}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    """containerd's PATH: it is found there itself, and finds a runtime's shim by name.
+
+    The caller's comes first, so that it may bring a containerd of its own.
+    """
+    usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return f"{layout.root / 'containerd/bin'}:{os.environ.get('PATH', usual)}:{usual}"
 
 
 def _write_shim(folder: Path) -> None:

@@ -115,6 +115,10 @@ class Kubelet:
         reply = self._ask(cri_pb2.StatusRequest(), cri_pb2.StatusResponse)
         return all(condition.status for condition in reply.status.conditions)
 
+    def version(self) -> str:
+        """containerd's own version, without the `v` that some builds begin it with."""
+        return self._ask(cri_pb2.VersionRequest(), cri_pb2.VersionResponse).runtime_version.removeprefix("v")
+
     def pull(self, image: str, pod: Pod | None = None) -> str:
         """Pull an image and return containerd's reference of it (the digest of its configuration)."""
         request = cri_pb2.PullImageRequest(image=self._image(image))

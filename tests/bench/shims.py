@@ -120,7 +120,13 @@ def start(program: str, bundle: Path, containerd: Path, environment: Mapping[str
     words = (program, "-namespace", "bench", "-address", str(containerd), "-publish-binary", "/bin/true", "-id", id_)
     began = time.perf_counter()
     done = subprocess.run(
-        (*words, "start"), cwd=bundle, env=environment, check=True, timeout=SECONDS, stdout=subprocess.PIPE
+        (*words, "start"),
+        cwd=bundle,
+        env=environment,
+        check=True,
+        timeout=SECONDS,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
     )
     started = time.perf_counter() - began
     with called(done.stdout.decode()) as caller:

@@ -46,11 +46,11 @@ class Launched:
 class Cluster:
     """One node's worth of everything, running."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, handler: str = "enclave-cc") -> None:
         self.stack = stack
         self.layout = stack.layout
         self.owner = Owner(stack.layout)
-        self.kubelet = Kubelet(stack.layout.containerd, handler="enclave-cc", log_directory=stack.layout.logs / "pods")
+        self.kubelet = Kubelet(stack.layout.containerd, handler=handler, log_directory=stack.layout.logs / "pods")
 
     def publish_web(self, name: str, content: bytes = b"hello from an enclave\n") -> str:
         """Publish the small HTTP image as `name` (`repository:tag`); returns the reference to launch."""

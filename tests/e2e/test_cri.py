@@ -34,14 +34,16 @@ def containerd(request: pytest.FixtureRequest) -> Iterator[tuple[str, Cluster]]:
     with pytest.MonkeyPatch.context() as environment:
         if request.param != "1.6":
             try:
-                private = next_containerd.binaries()
+                private = next_containerd.binaries(request.param)
             except next_containerd.Unavailable as reason:
                 pytest.skip(f"containerd {request.param}: {reason}")
             environment.setenv("PATH", str(private), prepend=":")
         stack = Stack.create(f"test-{secrets.token_hex(3)}")
         try:
             stack.up()
-            yield request.param, Cluster(stack)
+            cluster = Cluster(stack)
+            assert cluster.kubelet.version().startswith(f"{request.param}.")
+            yield request.param, cluster
         finally:
             left = stack.down()
         assert left == []

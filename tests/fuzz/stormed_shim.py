@@ -157,5 +157,12 @@ def _start(folder: Path, bundle: Path, pod: str, environment: Mapping[str, str])
 def _run(action: str, folder: Path, bundle: Path, pod: str, environment: Mapping[str, str]) -> bytes:
     flags = ("-namespace", "k8s.io", "-address", str(folder / "c.sock"), "-publish-binary", "containerd", "-id", pod)
     command = (*_SHIM, *flags, action)
-    done = subprocess.run(command, cwd=bundle, env=dict(environment), capture_output=True, check=True, timeout=_SECONDS)
-    return done.stdout
+    return subprocess.run(
+        command,
+        cwd=bundle,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+        timeout=_SECONDS,
+    ).stdout

@@ -15,7 +15,10 @@ from typing import Final
 from orchestrator.bodies import MAX_HOLD_SECONDS
 from orchestrator.faults import Code, Permanent
 
-_CRI: Final = "io.kubernetes.cri."
+CRI: Final = "io.kubernetes.cri."
+"""How the names of the CRI's own annotations begin."""
+OWN: Final = "enclave-cc/"
+"""How those begin that a pod's author writes for us."""
 INIT_DATA_ANNOTATION: Final = "enclave-cc/init-data-sha256"
 """A pod's annotation; containerd passes it on where the runtime's `pod_annotations` admit it."""
 HOLD_ANNOTATION: Final = "enclave-cc/hold-failed-seconds"
@@ -56,7 +59,7 @@ def read_bundle(path: Path) -> Bundle:
         with (path / "config.json").open("rb") as file:
             document = json.loads(file.read(_MAX_CONFIG_BYTES))
         annotations = _texts(document.get("annotations") or {})
-        kind, sandbox = annotations[f"{_CRI}container-type"], annotations[f"{_CRI}sandbox-id"]
+        kind, sandbox = annotations[f"{CRI}container-type"], annotations[f"{CRI}sandbox-id"]
         process = json.dumps(document["process"], sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise _not_of_a_pod(path, f"{type(error).__name__} while reading it") from error
@@ -66,11 +69,11 @@ def read_bundle(path: Path) -> Bundle:
         path=path,
         is_sandbox=kind == "sandbox",
         sandbox_id=sandbox,
-        namespace=annotations.get(f"{_CRI}sandbox-namespace", ""),
-        pod_name=annotations.get(f"{_CRI}sandbox-name", ""),
-        pod_uid=annotations.get(f"{_CRI}sandbox-uid", ""),
-        name=annotations.get(f"{_CRI}container-name", ""),
-        image=annotations.get(f"{_CRI}image-name", ""),
+        namespace=annotations.get(f"{CRI}sandbox-namespace", ""),
+        pod_name=annotations.get(f"{CRI}sandbox-name", ""),
+        pod_uid=annotations.get(f"{CRI}sandbox-uid", ""),
+        name=annotations.get(f"{CRI}container-name", ""),
+        image=annotations.get(f"{CRI}image-name", ""),
         process_sha256=sha256(process).hexdigest(),
         init_data_sha256=annotations.get(INIT_DATA_ANNOTATION, ""),
         hold_seconds=_hold(annotations.get(HOLD_ANNOTATION, "")),

@@ -1,4 +1,4 @@
-"""The serving process: the Task service over TTRPC, the pod by way of the node's worker, events to containerd.
+"""The serving process: Task and Sandbox over TTRPC, the pod by way of the node's worker, events to containerd.
 
 Neither asyncio nor the bus nor structlog is imported here, nor by what this imports: a pod would pay for each in memory
 of its own (docs/adr/0015).
@@ -19,6 +19,7 @@ from workers.host.shim.bundle_log import log, log_to
 from workers.host.shim.line_pod import LinePod
 from workers.host.shim.loop import READ, Loop
 from workers.host.shim.publisher import Publisher
+from workers.host.shim.sandbox import SandboxService
 from workers.host.shim.task import TaskService
 from workers.host.shim.ttrpc.loop_server import LoopServer
 
@@ -73,7 +74,8 @@ async def _serve(loop: Loop, listener: socket, sandbox: str, namespace: str) -> 
     _on_term(loop, service)
     loop.create_task(pod.run())
     loop.create_task(publisher.run())
-    LoopServer(loop, listener, service.methods(), _tell)
+    methods = {**service.methods(), **SandboxService(sandbox, service).methods()}
+    LoopServer(loop, listener, methods, _tell)
     log("info", "shim serves", pod=sandbox)
     await service.idle.wait()
     await loop.sleep(_LAST_WORDS)

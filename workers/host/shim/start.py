@@ -1,7 +1,8 @@
 """`start`: answer with the address of the pod's shim, after making one if there is none.
 
-Peer: containerd runtime/v2/binary.go. containerd runs this in the bundle's directory, once for every container, reads
-standard output to its end as the address, and reads the file `address` again after its own restart.
+Peer: containerd runtime/v2/binary.go. containerd runs this in the bundle's directory, once for every container (once a
+pod, where it was answered version 3: see `bootstrap`), reads both outputs to their end as the answer, and 1.x reads the
+file `address` again after its own restart.
 
 The serving process comes from the node's zygote, or is forked from this one where there is none. containerd does not
 wait for what it still has to import: the socket, made here, listens already.
@@ -18,6 +19,8 @@ import sys
 from _socket import AF_UNIX, SCM_RIGHTS, SOL_SOCKET, socket
 
 from workers.host.shim.arguments import Arguments
+from workers.host.shim.bootstrap import FIRST, answer, version_for
+from workers.host.shim.caller import given, version_of
 from workers.host.shim.socket_address import listen, sandbox_of, socket_path
 
 ZYGOTE = "ENCLAVE_CC_SHIM_ZYGOTE"
@@ -37,11 +40,13 @@ def start(arguments: Arguments) -> None:
     address = f"unix://{path}"
     with open("address", "wb") as file:  # as bytes: the codec ascii would be another import
         file.write(address.encode())
+    version = FIRST
     if listener is not None:
         handed_over = _hand_over(listener, sandbox, arguments.namespace, bundle)
         if not handed_over and posix.fork() == 0:
             _serve(listener, arguments, sandbox, bundle)
-    posix.write(1, address.encode())
+        version = version_for(arguments, given(), version_of)
+    posix.write(1, answer(address, version))
 
 
 def detach() -> None:

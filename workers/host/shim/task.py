@@ -1,6 +1,7 @@
 """The Task service: what containerd asks of one pod, said to the pod, and its answer said to containerd.
 
-Peer: containerd api/runtime/task/v2; runtime/v2/shim.go for what containerd does with each answer.
+Peer: containerd api/runtime/task/v2, and v3, which is the same under another name; runtime/v2/shim.go for what
+containerd does with each answer.
 
     containerd                        the pod
     Create of the sandbox             sandbox requested, until it is there
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
@@ -32,7 +33,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message_factory import GetMessageClass
 
 from orchestrator.faults import Fault
-from schemas.containerd import events_pb2, process_pb2, types_pb2
+from schemas.containerd import events_pb2, process_pb2, task3_pb2, types_pb2
 from schemas.containerd import task_pb2 as pb
 from workers.host.shim.bundle import Bundle, read_bundle
 from workers.host.shim.bundle_log import log
@@ -50,9 +51,8 @@ from workers.host.shim.ttrpc.status import Refusal, StatusCode
 
 _LAST_SIGNAL: Final = 64
 _LONGEST_ID: Final = 128
-_TASK: Final = pb.DESCRIPTOR.services_by_name["Task"]
-SERVICE: Final = _TASK.full_name
-_REQUESTS: Final = {rpc.name: GetMessageClass(rpc.input_type) for rpc in _TASK.methods}
+_SERVICES: Final = tuple(file.DESCRIPTOR.services_by_name["Task"] for file in (pb, task3_pb2))
+SERVICE: Final = _SERVICES[0].full_name
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,11 +83,15 @@ class TaskService:
         self._tasks: dict[str, Task] = {}
         self._execs = Execs(pod, publisher, background)
         self.idle = Event()
+        self.complete: Callable[[Path], None] | None = None
+        """Set where the sandbox is the shim's to make: called with each container's bundle before it is read."""
 
     def methods(self) -> Mapping[str, Method]:
         """What a TTRPC server needs: each RPC is the method of its name in lower case."""
         return {
-            f"{SERVICE}/{name}": Method(request, getattr(self, name.lower())) for name, request in _REQUESTS.items()
+            f"{service.full_name}/{rpc.name}": Method(GetMessageClass(rpc.input_type), getattr(self, rpc.name.lower()))
+            for service in _SERVICES
+            for rpc in service.methods
         }
 
     async def create(self, request: pb.CreateTaskRequest) -> pb.CreateTaskResponse:
@@ -97,6 +101,8 @@ class TaskService:
         if request.checkpoint:
             raise Refusal(StatusCode.UNIMPLEMENTED, "an enclave cannot be restored from a checkpoint")
         streams = Streams(request.stdin, request.stdout, request.stderr, request.terminal)
+        if self.complete is not None and request.id != self._sandbox:
+            self.complete(Path(request.bundle))
         bundle = read_bundle(Path(request.bundle))
         if bundle.sandbox_id != self._sandbox:
             raise Refusal(StatusCode.INVALID_ARGUMENT, f"this shim serves pod {self._sandbox}, not {bundle.sandbox_id}")

@@ -38,6 +38,7 @@ class Runner:
             [*SHIM, *flags, "-id", id_, *words],
             cwd=bundle,
             env=self.environment,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
             timeout=30,

@@ -357,6 +357,11 @@ async def test_the_answer_to_delete_is_left_for_the_program_that_containerd_runs
     assert pb.DeleteResponse.FromString((bundle / ANSWER).read_bytes()) == reply
 
 
-async def test_every_call_that_the_service_declares_is_answered_by_a_method(world: World) -> None:
+async def test_every_call_that_the_service_declares_is_answered_by_the_same_method_in_both_versions(
+    world: World,
+) -> None:
     declared = pb.DESCRIPTOR.services_by_name["Task"].methods
-    assert set(world.service.methods()) == {f"containerd.task.v2.Task/{rpc.name}" for rpc in declared}
+    methods = world.service.methods()
+    assert set(methods) == {f"containerd.task.{v}.Task/{rpc.name}" for v in ("v2", "v3") for rpc in declared}
+    for rpc in declared:
+        assert methods[f"containerd.task.v2.Task/{rpc.name}"] == methods[f"containerd.task.v3.Task/{rpc.name}"]
