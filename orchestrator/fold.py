@@ -269,18 +269,30 @@ def _on_exited(launch: Launch, recorded: Recorded) -> Launch:
     # An app enclave that ends because its pod is being removed has not failed: nobody waits for its boot any more.
     if launch.progress.live and progress.live and progress.state is not State.APP_BOOTED:
         name = row.name if (row := next_transition(Subject.CONTAINER, progress.state)) else "boot_app"
-        diagnosis = Diagnosis(
-            Code.BOOT_LOST,
-            f"the app enclave ended with status {body.code} before its workload had booted",
-            expected="boot init alive until the workload runs",
-            got=f"exit status {body.code}",
-            advice="read the container's log; boot init writes its reason there",
-        )
+        diagnosis = _lost(body)
         tries = progress.tries(progress.attempt)
         failure = Failure(_reached(launch, progress), name, tries, diagnosis, recorded.index)
         return _with(launch, replace(container, progress=replace(_failed(progress, failure, fact.at_ns), exit=body)))
     state = State.EXITED if progress.live else progress.state
     return _with(launch, replace(container, progress=replace(progress, exit=body, state=state, since_ns=since_ns)))
+
+
+def _lost(exited: events.Exited) -> Diagnosis:
+    if exited.out_of_memory:
+        return Diagnosis(
+            Code.BOOT_LOST,
+            "the app enclave ran out of memory before its workload had booted",
+            expected="a memory limit with room for boot init and the workload",
+            got=f"exit status {exited.code}: the kernel killed a process of it for the limit",
+            advice="raise the container's memory limit: what serves its sealed root counts too",
+        )
+    return Diagnosis(
+        Code.BOOT_LOST,
+        f"the app enclave ended with status {exited.code} before its workload had booted",
+        expected="boot init alive until the workload runs",
+        got=f"exit status {exited.code}",
+        advice="read the container's log; boot init writes its reason there",
+    )
 
 
 def _on_stop_requested(launch: Launch, recorded: Recorded) -> Launch:

@@ -76,7 +76,9 @@ class HostMount:
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """What to run. Empty `command` and `args` mean the image's own entry point."""
+    """What to run. Empty `command` and `args` mean the image's own entry point; `capabilities`, without CAP_, are added
+    to the usual ones.
+    """
 
     name: str
     image: str
@@ -88,6 +90,7 @@ class ContainerSpec:
     mounts: Sequence[HostMount] = ()
     stdin: bool = False
     stdin_once: bool = False
+    capabilities: Sequence[str] = ()
 
 
 class Kubelet:
@@ -198,6 +201,7 @@ class Kubelet:
         if self._logs is not None:
             config.log_path = f"{spec.name}.log"
         config.linux.resources.memory_limit_in_bytes = spec.memory_bytes
+        config.linux.security_context.capabilities.add_capabilities.extend(spec.capabilities)
         request = cri_pb2.CreateContainerRequest(pod_sandbox_id=pod.id, config=config, sandbox_config=pod.config)
         return self._launch(request, cri_pb2.CreateContainerResponse).container_id
 

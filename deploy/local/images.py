@@ -61,10 +61,14 @@ def pause() -> Path:
 
 
 def busybox(
-    files: Mapping[str, bytes] | None = None, command: Sequence[str] = ("/bin/sh",), cache: Path = CACHE
+    files: Mapping[str, bytes] | None = None,
+    command: Sequence[str] = ("/bin/sh",),
+    cache: Path = CACHE,
+    user: str = "",
 ) -> Path:
     """A shell and a few tools in one file, with `files` (path without leading slash: content) beside them.
 
+    `user` is as an image says it: `name-or-uid[:group-or-gid]`; without it, root.
     The layout lies in `cache`, as plain as it is: name another folder for files that are secret.
     """
     binary = _read(BUSYBOX, "busybox-static")
@@ -72,7 +76,8 @@ def busybox(
     members |= {name: (body, 0o644) for name, body in _ACCOUNTS.items()}
     tar = _tar(members, {f"bin/{applet}": "busybox" for applet in APPLETS}, ("tmp", "proc", "sys", "dev", "root"))
     recipe = hashlib.sha256(tar + repr(tuple(command)).encode())
-    return _cached("busybox", recipe, lambda: tar, {"Cmd": list(command), "Env": [_PATH]}, cache)
+    config = {"Cmd": list(command), "Env": [_PATH], **({"User": user} if user else {})}
+    return _cached("busybox", recipe, lambda: tar, config, cache)
 
 
 def redis() -> Path:

@@ -22,6 +22,7 @@ from orchestrator.faults import Fault, Permanent
 from tests.e2e import streams, victims
 from tests.e2e.cluster import Cluster, Launched, fetch
 from tests.waiting import eventually
+from workers.enclave.launch_policy.document import DEFAULT_CAPABILITIES
 
 pytestmark = pytest.mark.e2e
 EXEC = [
@@ -34,9 +35,9 @@ EXEC = [
 ]
 
 
-def admit(cluster: Cluster, repository: str, entries: Sequence[object]) -> None:
-    """The owner lists commands under the rule of one repository."""
-    cluster.amend(repository, name="web", exec=list(entries))
+def admit(cluster: Cluster, repository: str, entries: Sequence[object], **more: object) -> None:
+    """The owner lists commands under the rule of one repository, and what else it admits."""
+    cluster.amend(repository, name=repository, exec=list(entries), **more)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,19 @@ def test_it_runs_as_the_workload_does_and_its_output_and_status_come_back(cluste
     assert (code, errors) == (7, b"bad\n")
     assert out == b"uid=0(root) gid=0(root)\nserved\n" + workload
     assert b"Seccomp:\t2" in workload
+
+
+@pytest.mark.parametrize("user", ["redis", "1001:1002"])
+def test_beside_a_workload_that_is_not_root_it_runs_as_that_user(cluster: Cluster, user: str) -> None:
+    name = f"exec-{user.replace(':', '-')}"
+    layout = images.busybox(command=("/bin/sleep", "600"), user=user)
+    cluster.owner.publish(str(layout), f"{name}:1")
+    admit(cluster, name, EXEC)
+    with cluster.launched(cluster.reference(f"{name}:1"), name) as launched:
+        script = "id -u; id -g; grep CapEff /proc/self/status; touch /new || echo no"
+        code, out, _ = cluster.kubelet.exec(launched.containers[0], ["/bin/sh", "-c", script])
+    uid, gid = ("999", "999") if user == "redis" else user.split(":")
+    assert (code, out.decode().split()) == (0, [uid, gid, "CapEff:", "0" * 16, "no"])
 
 
 def test_what_the_policy_does_not_admit_is_denied_with_a_reason_and_a_code(cluster: Cluster, web: Launched) -> None:
@@ -137,14 +151,14 @@ def test_the_history_tells_under_the_enclaves_key_what_ran_and_that_something_wa
         bodies = told(cluster, launched, events.ExecAdmitted, events.ExecRefused)
         admitted = [body for body in bodies if isinstance(body, events.ExecAdmitted)]
         assert [(body.rule, body.args, body.times) for body in admitted] == [
-            ("web/greet", ("/bin/echo", "hello", "*"), 1),
-            *(("web/health", ("/bin/true",), times) for times in (1, 2, 4)),
+            ("exec/greet", ("/bin/echo", "hello", "*"), 1),
+            *(("exec/health", ("/bin/true",), times) for times in (1, 2, 4)),
         ]
         refused = [body for body in bodies if isinstance(body, events.ExecRefused)]
         assert [(body.code, body.times) for body in refused] == [("E-EXEC-001", 1), ("E-EXEC-001", 2)]
         assert "hunter2" not in repr(bodies)
         state = cluster.launch_of(launched.pod.id).containers[container]
-        assert (dict(state.execs), state.execs_refused) == ({"web/greet": 1, "web/health": 4}, 2)
+        assert (dict(state.execs), state.execs_refused) == ({"exec/greet": 1, "exec/health": 4}, 2)
 
 
 def test_its_status_survives_the_host_worker_that_was_killed_meanwhile(cluster: Cluster, web: Launched) -> None:
@@ -244,6 +258,38 @@ def test_memory_that_ran_out_is_the_reason_that_a_kubelet_reads(cluster: Cluster
         exited = cluster.launch_of(pod.id).containers[container].progress.exit
         assert exited is not None
         assert exited.out_of_memory
+    finally:
+        cluster.remove(pod.id)
+
+
+def test_memory_that_is_too_little_to_begin_with_is_said_to_be(cluster: Cluster, reference: str) -> None:
+    cluster.kubelet.pull(reference)
+    pod = cluster.kubelet.run_pod("tight")
+    try:
+        container = cluster.kubelet.create_container(pod, ContainerSpec("web", reference, memory_bytes=15 << 20))
+        with pytest.raises(Permanent) as refused:
+            cluster.kubelet.start_container(container)
+        assert "E-BOOT-003: the app enclave ran out of memory before its workload had booted" in str(refused.value)
+    finally:
+        cluster.remove(pod.id)
+
+
+def test_a_capability_is_the_workloads_where_pod_and_owner_say_so_and_the_machines_never_is(cluster: Cluster) -> None:
+    cluster.owner.publish(str(images.busybox(command=("/bin/sleep", "600"))), "able:1")
+    admit(cluster, "able", EXEC, capabilities=[*sorted(DEFAULT_CAPABILITIES), "CAP_NET_ADMIN", "CAP_SYS_TIME"])
+    reference = cluster.reference("able:1")
+    cluster.kubelet.pull(reference)
+    pod = cluster.kubelet.run_pod("able")
+    try:
+        able = cluster.kubelet.create_container(pod, ContainerSpec("able", reference, capabilities=["NET_ADMIN"]))
+        cluster.kubelet.start_container(able)
+        code, out, _ = cluster.kubelet.exec(able, ["/bin/sh", "-c", "grep CapEff /proc/self/status"])
+        assert (code, int(out.split()[1], 16) >> 12 & 1) == (0, 1), "CAP_NET_ADMIN"
+        other = cluster.kubelet.create_container(pod, ContainerSpec("machine", reference, capabilities=["SYS_TIME"]))
+        with pytest.raises(Permanent) as refused:
+            cluster.kubelet.start_container(other)
+        assert "E-BOOT-002: the enclave's container lacks capabilities" in str(refused.value)
+        assert "got CAP_SYS_TIME" in str(refused.value)
     finally:
         cluster.remove(pod.id)
 

@@ -10,8 +10,8 @@ behind can be counted. In the third the sandbox itself is stormed, and the shim 
 After each session, beyond the rules of `storm`:
 
 6. The history folds, and no fact of the shim's is one that the fold passes over.
-7. Descriptors and threads are back where they were after the first round; memory grows by no more than containers
-   that a pod has had are remembered by.
+7. Descriptors, threads and children are back where they were after the first round; memory grows by no more than
+   containers that a pod has had are remembered by, and a second series of crowds needs no more of it than the first.
 8. No mount is left, no process, no socket.
 """
 
@@ -47,7 +47,7 @@ from tests.fuzz import bundles, stormed_shim
 from tests.fuzz.fickle_node import STEADY, FickleNode
 from tests.fuzz.storm import PATIENCE, Broken, ask, end, rage
 from tests.fuzz.stormed_shim import Size, StormedShim
-from tests.fuzz.traffic import Stage, Traffic
+from tests.fuzz.traffic import Stage, Traffic, crowd
 from tests.simulators import guarded_bus
 from workers.host.node import ENVIRONMENT as NODE_CONFIG
 from workers.host.node import load
@@ -63,6 +63,10 @@ LONG: Final = 30
 
 WARM_UP: Final = 2
 """Rounds before memory is compared: modules are imported, pools filled, the largest frame has come once."""
+
+CROWDS: Final = 4
+"""One after the other, and as many again. These may need `CROWD_KIB` more: a hundred bytes a request would be seen."""
+CROWD_KIB: Final = 768
 
 CONTAINERS: Final = 5
 SLACK_KIB: Final = 3072
@@ -163,8 +167,20 @@ class Campaign:
         self.told.growth_kib = max(self.told.growth_kib, grown)
         if grown > SLACK_KIB + kept * CONTAINER_KIB:
             raise Broken(f"rule 7: memory grows, KiB: {[size.anonymous for size in sizes]}")
+        await self._crowded(shim, sizes[0])
         await end(shim, stage.pod)
         await self._shut_down(shim)
+
+    async def _crowded(self, shim: StormedShim, before: Size) -> None:
+        """Rule 7 for crowds: a crowd leaves room for the next one, and that needs no more."""
+        needed = []
+        for _ in range(2 * CROWDS):
+            self.told.answers += await rage(shim, [crowd(lawful=True)], ())
+            needed.append((await _settled(shim, before)).anonymous)
+        if not shim.alive():
+            raise Broken(f"rule 3: the shim has ended; {shim.log()[-5:]}")
+        if max(needed[CROWDS:]) - max(needed[:CROWDS]) > CROWD_KIB:
+            raise Broken(f"rule 7: memory grows with each crowd, KiB: {needed}")
 
     async def _loose(self, shim: StormedShim, stage: Stage, number: int) -> None:
         """One round in which everything goes; the shim may end by it, orderly. Then what containerd runs at the end."""
@@ -208,11 +224,11 @@ class Campaign:
 
 
 async def _settled(shim: StormedShim, before: Size | None) -> Size:
-    """Rule 7, descriptors and threads: connections end a moment after their last answer."""
+    """Rule 7, what is counted in pieces: connections end a moment after their last answer."""
     ends = time.monotonic() + PATIENCE
     while True:
         size = shim.size()
-        if before is None or (size.descriptors <= before.descriptors and size.threads <= before.threads):
+        if before is None or all(now <= then for now, then in zip(size.held(), before.held(), strict=True)):
             return size
         if time.monotonic() > ends:
             raise Broken(f"rule 7: {before} has become {size}")

@@ -43,7 +43,12 @@ class Size:
 
     descriptors: int
     threads: int
+    children: int
     anonymous: int
+
+    def held(self) -> tuple[int, int, int]:
+        """What is counted in pieces, and comes back to what it was."""
+        return self.descriptors, self.threads, self.children
 
 
 @dataclass
@@ -101,7 +106,8 @@ class StormedShim:
             if value.split()
         }
         descriptors = len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
-        return Size(descriptors, int(values["Threads"]), int(values["RssAnon"]))
+        children = [path.read_text().split() for path in Path(f"/proc/{self.pid}/task").glob("*/children")]
+        return Size(descriptors, int(values["Threads"]), sum(map(len, children)), int(values["RssAnon"]))
 
     def log(self) -> list[str]:
         """The last lines that it has logged; read often, because a full FIFO loses what is logged."""

@@ -115,7 +115,8 @@ class Traffic:
     def _lawless(self) -> Script:
         whole = b"".join(frame(2 * place + 1, REQUEST, self._envelope()[0]) for place in range(10))
         harmless = b"".join(frame(2 * place + 1, REQUEST, self._question()) for place in range(10))
-        kind = self._chance.choice(("noise", "cut", "length", "altered", "silence", "crowd"))
+        kinds = ("noise", "cut", "length", "altered", "silence", "crowd")
+        kind = self._chance.choice(kinds[:-1] if self._stage.steady else kinds)
         if kind == "noise":
             data = self._chance.randbytes(self._chance.randint(1, 5_000))
         elif kind == "cut":
@@ -126,8 +127,7 @@ class Traffic:
         elif kind == "altered":
             data = _altered(self._chance, harmless)
         elif kind == "crowd":
-            request = ttrpc_pb2.Request(service=SERVICE.full_name, method="State").SerializeToString()
-            data = b"".join(frame(2 * place + 1, REQUEST, request) for place in range(2_000))
+            return crowd()
         else:
             data = b""
         return Script((Step(data, piece=self._chance.choice((1 << 20, 9))),), lawful=False, reads=False)
@@ -268,6 +268,20 @@ class Traffic:
             )
             options = self._chance.sample(("ro", "rbind", "nosuid", "size=64k", "what=" + "x" * 5_000), k=2)
             yield types_pb2.Mount(type=kind, source=source, options=options[: self._chance.randint(0, 2)])
+
+
+def crowd(*, lawful: bool = False) -> Script:
+    """More requests at once than anybody sends. Without `lawful` nobody waits for their answers.
+
+    What they needed while they were all there is kept for the next ones, and would hide a leak of as much. So none
+    comes while a steady pod's memory is compared round by round; `campaign` sends lawful ones there afterwards.
+    """
+    request = ttrpc_pb2.Request(service=SERVICE.full_name, method="State").SerializeToString()
+    streams = tuple(2 * place + 1 for place in range(2_000))
+    data = b"".join(frame(stream, REQUEST, request) for stream in streams)
+    if not lawful:
+        return Script((Step(data),), lawful=False, reads=False)
+    return Script((Step(data, streams, ("State of a crowd",) * len(streams), awaited=True),), lawful=True)
 
 
 def frame(stream: int, kind: int, data: bytes) -> bytes:

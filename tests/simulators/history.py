@@ -199,8 +199,8 @@ class History:
         body = events.ExecRefused("b" * 64, Code.EXEC_DENIED.value, "no rule admits it", times)
         return self.say(body, container=id_)
 
-    def exited(self, id_: str = APP, code: int = 0) -> Launch:
-        return self.say(events.Exited(code=code, exited_at_ns=self.now_ns), container=id_)
+    def exited(self, id_: str = APP, code: int = 0, *, out_of_memory: bool = False) -> Launch:
+        return self.say(events.Exited(code, self.now_ns, out_of_memory), container=id_)
 
     def stop(self, id_: str = "", reason: str = "removed by containerd") -> Launch:
         return self.say(events.StopRequested(reason), container=id_)

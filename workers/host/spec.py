@@ -33,9 +33,27 @@ BOOT_CAPABILITIES: Final = tuple(
         "SETUID",
         "SYS_ADMIN",
         "SYS_CHROOT",
+        "SYS_PTRACE",
     ]
 )
-"""What boot init needs: SYS_ADMIN to mount the sealed root, the rest to be able to give a workload the usual set."""
+"""What boot init needs: SYS_ADMIN to mount the sealed root, SYS_PTRACE to start commands beside a workload that is not
+root (docs/adr/0017), the rest to be able to give a workload the usual set."""
+
+GRANTABLE: Final = frozenset(
+    f"CAP_{name}"
+    for name in [
+        "IPC_LOCK",
+        "IPC_OWNER",
+        "LEASE",
+        "LINUX_IMMUTABLE",
+        "NET_ADMIN",
+        "NET_BROADCAST",
+        "SYS_NICE",
+        "SYS_RESOURCE",
+    ]
+)
+"""What a workload may have beyond that, where its pod asks for it and the owner's policy admits it: each acts on the
+pod's own namespaces, files and limits. Those that act on the whole machine are not for an enclave's container."""
 
 FUSE: Final = {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666, "uid": 0, "gid": 0}
 _DEVICES_DENIED: Final = {"allow": False, "access": "rwm"}
@@ -90,11 +108,14 @@ def boot(
     spec["linux"]["resources"]["devices"].append(
         {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rwm"}
     )
+    process = proposed.get("process", {})
+    asked = [name for names in process.get("capabilities", {}).values() for name in names]
+    granted = [*BOOT_CAPABILITIES, *(name for name in sorted(GRANTABLE) if name in asked)]
     spec["process"]["capabilities"] = {
-        kind: list(BOOT_CAPABILITIES) for kind in ("bounding", "effective", "permitted", "inheritable")
+        kind: list(granted) for kind in ("bounding", "effective", "permitted", "inheritable")
     }
     spec["process"]["noNewPrivileges"] = False
-    if rlimits := proposed.get("process", {}).get("rlimits"):
+    if rlimits := process.get("rlimits"):
         spec["process"]["rlimits"] += [limit for limit in rlimits if limit.get("type") != "RLIMIT_CORE"]
     return spec
 

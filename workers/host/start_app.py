@@ -111,3 +111,6 @@ def _check_form(document: Any) -> None:
             raise TypeError(f"{name} is no {kind.__name__}")
     if not all(isinstance(mount, dict) and "destination" in mount for mount in document.get("mounts", ())):
         raise TypeError("a mount has no destination")
+    capabilities = document.get("process", {}).get("capabilities", {})
+    if not isinstance(capabilities, dict) or not all(isinstance(names, list) for names in capabilities.values()):
+        raise TypeError("process.capabilities are no lists")

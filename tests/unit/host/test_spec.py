@@ -109,11 +109,31 @@ def test_boot_init_can_give_a_workload_the_usual_capabilities_and_the_cris_limit
     granted = document["process"]["capabilities"]
     assert set(granted) == {"bounding", "effective", "permitted", "inheritable"}
     assert all(set(names) == set(spec.BOOT_CAPABILITIES) for names in granted.values())
-    assert not {"CAP_SYS_MODULE", "CAP_SYS_PTRACE", "CAP_SYS_RAWIO"} & set(spec.BOOT_CAPABILITIES)
+    assert not {"CAP_SYS_MODULE", "CAP_SYS_RAWIO"} & set(spec.BOOT_CAPABILITIES)
+    assert "CAP_SYS_PTRACE" in spec.BOOT_CAPABILITIES, "no command could be started beside a workload that is not root"
     assert document["linux"]["cgroupsPath"] == "/kubepods/pod/app"
     resources = document["linux"]["resources"]
     assert (resources["memory"], resources["cpu"]) == ({"limit": 1 << 28}, {"shares": 512})
     assert {"type": "RLIMIT_NOFILE", "soft": 64, "hard": 64} in document["process"]["rlimits"]
+
+
+def test_what_acts_on_the_pod_alone_is_given_where_it_is_asked_for_and_what_acts_on_the_machine_never_is() -> None:
+    asked = {"bounding": ["CAP_NET_ADMIN", "CAP_SYS_TIME"], "permitted": ["CAP_NET_ADMIN", "CAP_BPF"], "ambient": []}
+    document = spec.boot(BUNDLE, EXTRAS, [], {"process": {"capabilities": asked}}, 1)
+    for names in document["process"]["capabilities"].values():
+        assert set(names) - set(spec.BOOT_CAPABILITIES) == {"CAP_NET_ADMIN"}
+    machine = {
+        "SYS_MODULE",
+        "SYS_RAWIO",
+        "SYS_BOOT",
+        "SYS_TIME",
+        "SYSLOG",
+        "MAC_ADMIN",
+        "MAC_OVERRIDE",
+        "BPF",
+        "PERFMON",
+    }
+    assert not {f"CAP_{name}" for name in machine} & (spec.GRANTABLE | set(spec.BOOT_CAPABILITIES))
 
 
 def test_a_bare_proposal_is_enough() -> None:

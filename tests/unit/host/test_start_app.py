@@ -160,7 +160,18 @@ def test_what_is_bound_from_the_node_is_found_by_type_or_by_option() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"linux": []}', '{"process": 1}', '{"mounts": {}}', '{"mounts": [1]}', "[" * 100_000]
+    "text",
+    [
+        "",
+        "[]",
+        '{"linux": []}',
+        '{"process": 1}',
+        '{"process": {"capabilities": []}}',
+        '{"process": {"capabilities": {"bounding": 1}}}',
+        '{"mounts": {}}',
+        '{"mounts": [1]}',
+        "[" * 100_000,
+    ],
 )
 def test_a_proposal_in_another_form_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)

@@ -159,6 +159,17 @@ def test_an_app_enclave_that_ends_before_it_booted_is_a_failure(made: History) -
     assert waits(launch) == {(APP, TEARDOWN.name, 1)}
 
 
+def test_an_app_enclave_whose_memory_ran_out_before_it_booted_says_so(made: History) -> None:
+    made.up_to_sealed()
+    made.start()
+    made.app_started()
+    launch = made.exited(code=137, out_of_memory=True)
+    assert launch.failure is not None
+    assert launch.failure.diagnosis.code is Code.BOOT_LOST
+    assert launch.failure.diagnosis.message == "the app enclave ran out of memory before its workload had booted"
+    assert "137" in launch.failure.diagnosis.got
+
+
 def test_an_app_enclave_that_ends_because_its_pod_is_removed_is_no_failure(made: History) -> None:
     made.up_to_sealed()
     made.start()

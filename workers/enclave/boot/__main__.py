@@ -18,6 +18,7 @@ from typing import Final
 
 from orchestrator.faults import Code, Fault, Permanent
 from schemas.places import AGENT_MEASUREMENT, EXEC_DOOR, STORE, offered_at
+from workers.enclave.boot import capabilities
 from workers.enclave.boot.conversation import Configuration, Conversation
 from workers.enclave.boot.execs import ExecDoor
 from workers.enclave.boot.host_data import Taken, take
@@ -100,6 +101,7 @@ def _boot(configuration: Configuration, host_data: Sequence[Taken], conversation
         binds = {data.destination: data.copy for data in host_data}
         binds |= {destination: volume.mountpoint for destination, volume in volumes.items()}
         approved = configuration.process
+        capabilities.check(approved.capabilities, capabilities.own())
         workload = Workload(bundle)
         undo.callback(workload.remove)
         identity = identity_of(approved, root)

@@ -121,6 +121,8 @@ class Execs:
         """Forget one that has ended or was never started."""
         command = self.find(container, exec_id)
         async with command.turn:
+            if self._commands.get((container, exec_id)) is not command:
+                raise Refusal(StatusCode.NOT_FOUND, f"exec {exec_id} has been deleted")
             if command.started and command.exit is None:
                 raise Refusal(StatusCode.FAILED_PRECONDITION, f"exec {exec_id} is running")
             if command.pid:

@@ -25,6 +25,9 @@ READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 _IDLE_TIMERS = 32
 """Of so many cancelled timers nobody minds that they are kept."""
 
+_LONGEST_WAIT = 3600.0
+"""Seconds of one wait: epoll counts milliseconds in an int, and a caller's limit may be of centuries."""
+
 
 class Cancelled(BaseException):
     """Raised in a task whose time is over."""
@@ -327,7 +330,7 @@ class Loop:
                 self._ready.append(timer.call)
                 timer.call = None
         wait = 0.0 if self._ready else self._timers[0][0] - monotonic() if self._timers else None
-        for descriptor, events in self._epoll.poll(None if wait is None else max(wait, 0)):
+        for descriptor, events in self._epoll.poll(None if wait is None else min(max(wait, 0), _LONGEST_WAIT)):
             if call := self._watched.get(descriptor):
                 call(events)
         for _ in range(len(self._ready)):

@@ -98,24 +98,26 @@ class TaskService:
         """Ask the pod for the sandbox, or for one of its containers."""
         if request.id in self._tasks:
             raise Refusal(StatusCode.ALREADY_EXISTS, f"task {request.id} already exists")
+        if not request.id:
+            raise Refusal(StatusCode.INVALID_ARGUMENT, "a task has an id: the empty name is the sandbox's own")
         if request.checkpoint:
             raise Refusal(StatusCode.UNIMPLEMENTED, "an enclave cannot be restored from a checkpoint")
         streams = Streams(request.stdin, request.stdout, request.stderr, request.terminal)
         if self.complete is not None and request.id != self._sandbox:
             self.complete(Path(request.bundle))
         bundle = read_bundle(Path(request.bundle))
-        if bundle.sandbox_id != self._sandbox:
-            raise Refusal(StatusCode.INVALID_ARGUMENT, f"this shim serves pod {self._sandbox}, not {bundle.sandbox_id}")
-        if bundle.is_sandbox != (request.id == self._sandbox):
-            raise Refusal(StatusCode.INVALID_ARGUMENT, f"{request.id} names another container than its bundle")
-        if not bundle.is_sandbox and self._sandbox not in self._tasks:
-            raise Refusal(StatusCode.FAILED_PRECONDITION, f"pod {self._sandbox} has no sandbox for {request.id}")
+        self._check_place(request.id, bundle)
+        # Of an earlier task in this bundle: it must not speak for this one, should this shim be lost.
+        (bundle.path / ANSWER).unlink(missing_ok=True)
         task = self._tasks[request.id] = Task(bundle=bundle, streams=streams, input=KeptInput(streams.stdin))
         try:
             await self._request(request.id, task, request.rootfs)
         except BaseException:
             self._end(request.id, task, Exit(FAILED, time_ns()))
             raise
+        if task.exit is not None:
+            # Killed or deleted meanwhile, which was told: its creation must not be told after its end.
+            raise Refusal(StatusCode.FAILED_PRECONDITION, f"task {request.id} ended while it was being created")
         task.created = True
         self._publisher.publish(
             events_pb2.TaskCreate(
@@ -181,6 +183,9 @@ class TaskService:
         if request.exec_id:
             return await self._execs.delete(request.id, request.exec_id)
         async with task.turn:
+            if self._tasks.get(request.id) is not task:
+                # Deleted while we waited for our turn; what has its name by now is not what was asked about.
+                raise Refusal(StatusCode.NOT_FOUND, f"task {request.id} has been deleted")
             if task.started and task.exit is None:
                 raise Refusal(StatusCode.FAILED_PRECONDITION, f"the process of {request.id} is running")
             container = "" if task.bundle.is_sandbox else request.id
@@ -189,15 +194,15 @@ class TaskService:
             ended = task.exit or Exit(SIGNALLED + 9, time_ns())
             self._end(request.id, task, ended)
             self._execs.drop(request.id)
-            if self._tasks.pop(request.id, None) is not None:
-                self._publisher.publish(
-                    events_pb2.TaskDelete(
-                        container_id=request.id,
-                        pid=task.pid,
-                        exit_status=ended.status,
-                        exited_at=timestamp(ended.at_ns),
-                    )
+            del self._tasks[request.id]
+            self._publisher.publish(
+                events_pb2.TaskDelete(
+                    container_id=request.id,
+                    pid=task.pid,
+                    exit_status=ended.status,
+                    exited_at=timestamp(ended.at_ns),
                 )
+            )
         reply = pb.DeleteResponse(pid=task.pid, exit_status=ended.status, exited_at=timestamp(ended.at_ns))
         with contextlib.suppress(FileNotFoundError):
             (task.bundle.path / ANSWER).write_bytes(reply.SerializeToString())
@@ -255,15 +260,17 @@ class TaskService:
 
     async def pause(self, request: pb.PauseRequest) -> Empty:
         """Stop a container's processes where they are: a host's power, with or without this call."""
-        await self._pod.pause(_runc_name(self._running(request.id), request.id))
-        self._task(request.id).paused = True
+        task = self._running(request.id)
+        await self._pod.pause(_runc_name(task, request.id))
+        task.paused = True
         self._publisher.publish(events_pb2.TaskPaused(container_id=request.id))
         return Empty()
 
     async def resume(self, request: pb.ResumeRequest) -> Empty:
         """Let them go on."""
-        await self._pod.unpause(_runc_name(self._running(request.id), request.id))
-        self._task(request.id).paused = False
+        task = self._running(request.id)
+        await self._pod.unpause(_runc_name(task, request.id))
+        task.paused = False
         self._publisher.publish(events_pb2.TaskResumed(container_id=request.id))
         return Empty()
 
@@ -294,6 +301,18 @@ class TaskService:
         if request.now or not self._tasks:
             self.idle.set()
         return Empty()
+
+    def _check_place(self, id_: str, bundle: Bundle) -> None:
+        if bundle.sandbox_id != self._sandbox:
+            raise Refusal(StatusCode.INVALID_ARGUMENT, f"this shim serves pod {self._sandbox}, not {bundle.sandbox_id}")
+        if bundle.is_sandbox != (id_ == self._sandbox):
+            raise Refusal(StatusCode.INVALID_ARGUMENT, f"{id_} names another container than its bundle")
+        if bundle.is_sandbox:
+            return
+        sandbox = self._tasks.get(self._sandbox)
+        # What nobody has asked the sandbox of would wait for it for ever.
+        if sandbox is None or not sandbox.created or sandbox.exit is not None:
+            raise Refusal(StatusCode.FAILED_PRECONDITION, f"pod {self._sandbox} has no sandbox for {id_}")
 
     def _task(self, id_: str) -> Task:
         task = self._tasks.get(id_)

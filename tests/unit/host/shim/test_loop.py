@@ -85,6 +85,17 @@ def test_limits_that_were_not_reached_are_not_kept_until_their_time() -> None:
     assert len(loop._timers) < 100
 
 
+def test_a_limit_of_centuries_is_one() -> None:
+    loop = Loop()
+
+    async def main() -> str:
+        async with loop.timeout(2.0**63 / 1e9):
+            await loop.sleep(0.01)
+        return "ended"
+
+    assert loop.run(main()) == "ended"
+
+
 def test_a_lock_is_handed_on_in_order_also_past_one_that_gave_up() -> None:
     loop, lock, said = Loop(), Lock(), list[str]()
 

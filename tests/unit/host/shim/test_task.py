@@ -45,8 +45,8 @@ class World:
         )
         return await self.service.create(pb.CreateTaskRequest(id=POD, bundle=str(bundle)))
 
-    async def create_app(self) -> pb.CreateTaskResponse:
-        bundle = self._bundles(
+    async def create_app(self, bundle: Path | None = None) -> pb.CreateTaskResponse:
+        bundle = bundle or self._bundles(
             APP, container_type="container", sandbox_id=POD, container_name="redis", image_name="registry/redis:7"
         )
         request = pb.CreateTaskRequest(id=APP, bundle=str(bundle), stdout="/fifo/out", stderr="/fifo/err")
@@ -245,6 +245,20 @@ async def test_only_a_sandboxs_own_id_names_it_and_there_are_no_containers_witho
     assert world.pod.asked == ["request_sandbox"]
 
 
+async def test_a_container_of_a_sandbox_that_is_not_there_yet_or_has_ended_is_refused(world: World) -> None:
+    world.pod.block["request_sandbox"] = gate = asyncio.Event()
+    creating = asyncio.create_task(world.create_sandbox())
+    while "request_sandbox" not in world.pod.asked:
+        await asyncio.sleep(0)
+    assert (await refused(world.create_app())).status is StatusCode.FAILED_PRECONDITION
+    gate.set()
+    await creating
+    world.pod.end("", 0)
+    await world.wait(POD)
+    assert (await refused(world.create_app())).status is StatusCode.FAILED_PRECONDITION
+    assert world.pod.asked == ["request_sandbox"]
+
+
 async def test_a_task_is_not_started_while_it_is_being_created(world: World) -> None:
     await world.create_sandbox()
     world.pod.block[f"request_container {APP}"] = gate = asyncio.Event()
@@ -255,6 +269,49 @@ async def test_a_task_is_not_started_while_it_is_being_created(world: World) -> 
     gate.set()
     await creating
     assert await world.start(APP) == PID + 1
+
+
+async def test_what_was_deleted_while_it_was_being_created_is_told_of_no_more(world: World) -> None:
+    await world.create_sandbox()
+    world.pod.block[f"request_container {APP}"] = gate = asyncio.Event()
+    creating = asyncio.create_task(world.create_app())
+    while f"request_container {APP}" not in world.pod.asked:
+        await asyncio.sleep(0)
+    await world.delete(APP)
+    gate.set()
+    assert (await refused(creating)).status is StatusCode.FAILED_PRECONDITION
+    await world.start(POD)
+    told = await world.events(3)
+    assert [(type(event).__name__, event.container_id) for event in told] == [
+        ("TaskCreate", POD),
+        ("TaskDelete", APP),
+        ("TaskStart", POD),
+    ]
+
+
+async def test_a_delete_that_waited_for_its_turn_does_not_delete_the_next_task_of_that_name(world: World) -> None:
+    await world.create_sandbox()
+    await world.create_app()
+    bundle = Path((await world.state(APP)).bundle)
+    gate = world.pod.block[f"remove {APP}"] = asyncio.Event()
+    deleting = [asyncio.create_task(world.delete(APP)) for _ in range(2)]
+    while f"remove {APP}" not in world.pod.asked:
+        await asyncio.sleep(0)
+    gate.set()
+    await deleting[0]
+    creating = asyncio.create_task(world.create_app(bundle))
+    assert (await refused(deleting[1])).status is StatusCode.NOT_FOUND
+    await creating
+    assert (await world.state(APP)).status == process_pb2.CREATED
+    assert world.pod.asked.count(f"remove {APP}") == 1
+
+
+async def test_a_task_without_an_id_is_nobodys(world: World, bundle: Callable[..., Path]) -> None:
+    await world.create_sandbox()
+    path = str(bundle("nameless", container_type="container", sandbox_id=POD, container_name="redis", image_name="r"))
+    nameless = await refused(world.service.create(pb.CreateTaskRequest(id="", bundle=path)))
+    assert nameless.status is StatusCode.INVALID_ARGUMENT
+    assert world.pod.asked == ["request_sandbox"]
 
 
 async def test_there_are_64_signals_and_the_one_that_asks_ends_nothing(world: World) -> None:
@@ -355,6 +412,16 @@ async def test_the_answer_to_delete_is_left_for_the_program_that_containerd_runs
     bundle = Path((await world.state(POD)).bundle)
     reply = await world.delete(POD)
     assert pb.DeleteResponse.FromString((bundle / ANSWER).read_bytes()) == reply
+
+
+async def test_the_answer_for_an_earlier_task_does_not_speak_for_the_next_one_in_its_bundle(world: World) -> None:
+    await world.create_sandbox()
+    await world.create_app()
+    bundle = Path((await world.state(APP)).bundle)
+    await world.delete(APP)
+    assert (bundle / ANSWER).exists()
+    await world.create_app(bundle)
+    assert not (bundle / ANSWER).exists()
 
 
 async def test_every_call_that_the_service_declares_is_answered_by_the_same_method_in_both_versions(
