@@ -245,17 +245,20 @@ async def test_only_a_sandboxs_own_id_names_it_and_there_are_no_containers_witho
     assert world.pod.asked == ["request_sandbox"]
 
 
-async def test_a_container_of_a_sandbox_that_is_not_there_yet_or_has_ended_is_refused(world: World) -> None:
+async def test_a_container_of_a_sandbox_that_is_not_there_yet_or_has_ended_is_refused(
+    world: World, bundle: Callable[..., Path]
+) -> None:
+    container = bundle(APP, container_type="container", sandbox_id=POD, image_name="registry/redis:7")
     world.pod.block["request_sandbox"] = gate = asyncio.Event()
     creating = asyncio.create_task(world.create_sandbox())
     while "request_sandbox" not in world.pod.asked:
         await asyncio.sleep(0)
-    assert (await refused(world.create_app())).status is StatusCode.FAILED_PRECONDITION
+    assert (await refused(world.create_app(container))).status is StatusCode.FAILED_PRECONDITION
     gate.set()
     await creating
     world.pod.end("", 0)
     await world.wait(POD)
-    assert (await refused(world.create_app())).status is StatusCode.FAILED_PRECONDITION
+    assert (await refused(world.create_app(container))).status is StatusCode.FAILED_PRECONDITION
     assert world.pod.asked == ["request_sandbox"]
 
 
