@@ -25,9 +25,9 @@ from orchestrator.lifecycle import State
 from schemas.containerd import task_pb2
 from tests.e2e import next_containerd
 from tests.e2e.cluster import Cluster, fetch
+from tests.simulators.ttrpc_client import Client
 from tests.waiting import eventually
 from workers.host.shim import sandbox_files
-from workers.host.shim.ttrpc.client import Client
 
 pytestmark = pytest.mark.e2e
 BY_CONTAINERD, BY_SHIM = "enclave-cc", "enclave-cc-sandbox"

@@ -24,10 +24,10 @@ from google.protobuf.message import Message
 from schemas.containerd import cri_pb2, task_pb2
 from schemas.containerd import sandbox_pb2 as pb
 from tests.simulators import runc_pod
+from tests.simulators.ttrpc_client import CallFailed, Client
 from tests.waiting import eventually
 from workers.host.node_file import ENVIRONMENT as NODE_CONFIG
 from workers.host.shim.start import ZYGOTE
-from workers.host.shim.ttrpc.client import CallFailed, Client
 from workers.host.shim.ttrpc.status import StatusCode
 
 pytestmark = pytest.mark.e2e

@@ -23,7 +23,7 @@ from schemas.containerd import task_pb2 as pb
 from schemas.containerd import ttrpc_pb2
 from tests.fuzz.stormed_shim import StormedShim
 from tests.fuzz.traffic import Script
-from workers.host.shim.ttrpc.client import CallFailed, Client
+from tests.simulators.ttrpc_client import CallFailed, Client
 from workers.host.shim.ttrpc.frame import RESPONSE, Decoder
 from workers.host.shim.ttrpc.status import StatusCode
 

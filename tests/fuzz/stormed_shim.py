@@ -23,8 +23,8 @@ from google.protobuf.empty_pb2 import Empty
 from orchestrator.faults import Fault
 from schemas.containerd import events_pb2, forward_pb2
 from schemas.containerd import task_pb2 as pb
+from tests.simulators.ttrpc_client import Client
 from workers.host.shim.serve import TTRPC_ADDRESS
-from workers.host.shim.ttrpc.client import Client
 from workers.host.shim.ttrpc.server import Method, Server
 
 _SHIM: Final = (sys.executable, "-c", "from workers.host.shim.main import main; main()")

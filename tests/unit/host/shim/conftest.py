@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.host.shim.ttrpc.client import Client
+from tests.simulators.ttrpc_client import Client
 from workers.host.shim.ttrpc.server import Method, Server
 
 

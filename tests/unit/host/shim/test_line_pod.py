@@ -13,10 +13,10 @@ import pytest
 from orchestrator.faults import Code, Permanent, Temporary
 from schemas import pod_pb2 as pb
 from tests.simulators.memory_pod import PID, MemoryPod
+from tests.simulators.ttrpc_client import CallFailed, Client
 from workers.host.shim.line_pod import ASK, LinePod
 from workers.host.shim.loop import Loop
 from workers.host.shim.pod import ContainerRequest, ExecRequest, Exit, SandboxRequest, Streams
-from workers.host.shim.ttrpc.client import CallFailed, Client
 from workers.host.shim.ttrpc.status import Refusal, StatusCode
 from workers.host.shim_door import serve_pods
 

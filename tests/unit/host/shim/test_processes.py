@@ -18,9 +18,9 @@ import pytest
 
 from schemas.containerd import task_pb2 as pb
 from tests.simulators import guarded_bus
+from tests.simulators.ttrpc_client import Client
 from workers.host.shim.delete import ANSWER
 from workers.host.shim.start import ZYGOTE
-from workers.host.shim.ttrpc.client import Client
 
 SHIM = [sys.executable, "-c", "from workers.host.shim.main import main; main()"]
 

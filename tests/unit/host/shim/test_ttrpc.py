@@ -12,7 +12,7 @@ from google.protobuf.empty_pb2 import Empty
 from orchestrator.faults import Code, Permanent, Temporary
 from schemas.containerd import task_pb2 as pb
 from schemas.containerd import ttrpc_pb2
-from workers.host.shim.ttrpc.client import CallFailed, Client
+from tests.simulators.ttrpc_client import CallFailed, Client
 from workers.host.shim.ttrpc.frame import MAX_DATA, REQUEST, Decoder, encode
 from workers.host.shim.ttrpc.server import Method
 from workers.host.shim.ttrpc.status import Refusal, StatusCode
