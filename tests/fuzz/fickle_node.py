@@ -19,6 +19,7 @@ from orchestrator.faults import Code, Permanent, Temporary
 from orchestrator.launch import Launch
 from orchestrator.lifecycle import Zone
 from schemas import commands_pb2
+from tests.fuzz.fickle_commands import FickleCommands
 from tests.simulators.history import NODE
 from tests.simulators.node import ToyNode
 
@@ -38,10 +39,15 @@ class FickleNode:
         self._asked: Counter[str] = Counter()
         self._pods: dict[str, str] = {}
         """The pod of each runc id."""
+        self._over: set[str] = set()
+        """Runc ids of what has ended."""
+        self._commands = FickleCommands(lambda id_: id_ in self._pods and id_ not in self._over, self._whim)
 
     async def run(self) -> None:
         """Serve until cancelled."""
         await self._worker.serve(subjects.host_request(NODE, "signal"), self._signal)
+        await self._worker.serve(subjects.host_request(NODE, "exec"), self._commands.exec)
+        await self._worker.serve(subjects.host_request(NODE, "control"), self._commands.control)
         async with asyncio.TaskGroup() as self._tasks:
             self._tasks.create_task(Dispatcher(self._orchestrator, "orchestrator/storm").run())
             self._tasks.create_task(ToyNode(self._worker, NODE, self._before).run())
@@ -54,6 +60,8 @@ class FickleNode:
         self._pods[command.container or command.pod] = command.pod
         name = command.transition
         whim = self._whim(command.pod, command.container, name, command.attempt)
+        if name == "teardown":
+            self._over.add(command.container or command.pod)
         if name == "teardown" or (not command.container and command.pod.startswith(STEADY)):
             return
         await asyncio.sleep(whim.choice((0, 0, 0, 0.01, 0.05)))
@@ -83,6 +91,7 @@ class FickleNode:
 
     async def _exit(self, pod: str, container: str, code: int, seconds: float) -> None:
         await asyncio.sleep(seconds)
+        self._over.add(container or pod)
         fact = Fact(pod, events.Exited(code, time_ns()), Zone.HOST, f"host-worker/{NODE}", container=container)
         await self._histories.append(fact, allowed=lambda launch: not _ended(launch, container))
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from google.protobuf.any_pb2 import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
@@ -30,6 +31,12 @@ CALLS: Final = ("Create", "Start", "State", "Kill", "Delete", "Wait", "Pids", "S
 QUESTIONS: Final = ("Start", "State", "Wait", "Pids", "Stats", "Connect")
 """What may be altered byte by byte: a Create could become a mount of anything, a Kill one of the pod."""
 
+_COMMAND: Final = Any(
+    type_url="types.containerd.io/opencontainers/runtime-spec/1/Process", value=b'{"args": ["/bin/true"], "cwd": "/"}'
+)
+_LIMITS: Final = Any(
+    type_url="types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", value=b'{"memory": {"limit": 1048576}}'
+)
 REQUEST: Final = 1
 _HEADER: Final = struct.Struct(">IIBB")
 _MAX_DATA: Final = 4 << 20
@@ -142,6 +149,7 @@ class Traffic:
             ("Create", task_pb2.CreateTaskRequest(id=id_, bundle=bundle, rootfs=mounts)),
             ("Start", task_pb2.StartRequest(id=id_)),
             ("Stats", task_pb2.StatsRequest(id=id_)),
+            *self._beside(id_),
             ("Kill", task_pb2.KillRequest(id=id_, signal=self._chance.choice((9, 15, 0)), all=True)),
             ("Wait", task_pb2.WaitRequest(id=id_)),
             ("Delete", task_pb2.DeleteRequest(id=id_)),
@@ -153,6 +161,24 @@ class Traffic:
             ).SerializeToString()
             for name, message in wanted
         ]
+
+    def _beside(self, id_: str) -> tuple[tuple[str, Message], ...]:
+        """What is done to a container while it runs: a command beside it, a pause, another limit."""
+        exec_id = self._chance.choice(("e1", "e2", "e3"))
+        ways: tuple[tuple[tuple[str, Message], ...], ...] = (
+            (),
+            (
+                ("Exec", task_pb2.ExecProcessRequest(id=id_, exec_id=exec_id, spec=_COMMAND)),
+                ("Start", task_pb2.StartRequest(id=id_, exec_id=exec_id)),
+                ("ResizePty", task_pb2.ResizePtyRequest(id=id_, exec_id=exec_id, height=24, width=80)),
+                ("Kill", task_pb2.KillRequest(id=id_, exec_id=exec_id, signal=self._chance.choice((9, 15, 0)))),
+                ("Wait", task_pb2.WaitRequest(id=id_, exec_id=exec_id)),
+                ("Delete", task_pb2.DeleteRequest(id=id_, exec_id=exec_id)),
+            ),
+            (("Pause", task_pb2.PauseRequest(id=id_)), ("Resume", task_pb2.ResumeRequest(id=id_))),
+            (("Update", task_pb2.UpdateTaskRequest(id=id_, resources=_LIMITS)),),
+        )
+        return self._chance.choice(ways)
 
     def _stream(self, number: int) -> int:
         return self._chance.choice((0, 2, 1, 2**32 - 1)) if self._chance.random() < 0.03 else number
