@@ -20,7 +20,6 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 
 ARTIFACTS = Path(__file__).parent / "artifacts"
@@ -66,10 +65,9 @@ class Chromium:
 
     def follow(self, selector: str) -> None:
         """Click what leads to another page, and wait for it: a click comes back while the browser still asks for it."""
-        left = self.find(selector)
-        left.click()
-        WebDriverWait(self.driver, PATIENCE, poll_frequency=0.05).until(staleness_of(left))
-        self._loaded()
+        self.run("window.left = true")
+        self.find(selector).click()
+        self.until(lambda: self.run("return !window.left && document.readyState === 'complete'"))
 
     def _loaded(self) -> None:
         self.until(lambda: self.run("return document.readyState === 'complete'"))
