@@ -23,6 +23,7 @@ from workers.host.gate import Gate
 from workers.host.libos.backend import LibOS
 from workers.host.node import Node
 from workers.host.runc import Held, Role, Runc
+from workers.host.taken_away import told_as_taken_away
 
 
 def agent_id(pod: str) -> str:
@@ -45,8 +46,12 @@ class LaunchAgent:
 
         Raises Temporary(AGENT_NOT_STARTED) when the agent's process ended before its first instruction.
         """
-        pod, id_ = command.pod, agent_id(command.pod)
         netns = launch.sandbox.netns if launch.sandbox else ""
+        with told_as_taken_away(netns, launch.requested.bundle if launch.requested else ""):
+            return await self._launch(command, launch, netns)
+
+    async def _launch(self, command: Command, launch: Launch, netns: str) -> AgentUp:
+        pod, id_ = command.pod, agent_id(command.pod)
         await self._queue.ensure_consumer(subjects.pod_consumer(pod), subjects.pod_commands(pod))
         await self._gate.open(pod, netns)
         bundle = await self._libos.prepare(self._node.enclaves.agent_bundle)

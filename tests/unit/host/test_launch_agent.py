@@ -164,10 +164,12 @@ async def test_the_pod_may_say_which_init_data_it_wants(pod: HostPod) -> None:
 async def test_a_network_that_is_gone_is_told_and_nothing_is_made(pod: HostPod) -> None:
     assert pod.launch.sandbox is not None
     gone = replace(pod.launch, sandbox=replace(pod.launch.sandbox, netns="/run/netns/gone"))
-    for launch in (gone, replace(pod.launch, sandbox=None)):
-        with pytest.raises(Permanent) as raised:
-            await pod.launch_agent()(pod.command("launch_agent"), launch)
-        assert raised.value.code is Code.AGENT_NOT_STARTED
+    with pytest.raises(Temporary) as taken_away:
+        await pod.launch_agent()(pod.command("launch_agent"), gone)
+    assert (taken_away.value.code, taken_away.value.diagnosis.expected) == (Code.RUNTIME, "/run/netns/gone")
+    with pytest.raises(Permanent) as raised:
+        await pod.launch_agent()(pod.command("launch_agent"), replace(pod.launch, sandbox=None))
+    assert raised.value.code is Code.AGENT_NOT_STARTED
     assert pod.runc.held() == []
 
 
