@@ -191,7 +191,7 @@ def commands() -> dict[str, Summary]:
         runc = Kubelet(stack.layout.containerd, handler="runc", log_directory=stack.layout.logs / "pods")
         image = images.busybox({}, command=SLEEP)
         cluster.owner.publish(str(image), "exec:1")
-        admit(cluster, "/exec", [{"name": "nothing", "args": list(NOTHING)}])
+        admit(cluster, "exec", [{"name": "nothing", "args": list(NOTHING)}])
         made = {}
         for handler, kubelet, reference in (
             ("runc", runc, registry.push(stack.layout, image, "plain:1")),
