@@ -34,7 +34,7 @@ GOS: Final = 160 * KIB
 """The same for Go's programs, whose heaps double before they are collected. The bus also keeps each history for ever,
 with its index and the block it was last written to; after two hundred launches it stays at 24 MB.
 """
-GO_PROGRAMS: Final = ("bus", "containerd", "registry")
+GO_PROGRAMS: Final = ("bus", "registry")
 SETTLED_AFTER: Final = 3.0
 
 

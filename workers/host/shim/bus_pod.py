@@ -284,6 +284,7 @@ class BusPod:
                 await self._know(apply(self._launch, recorded))
         finally:
             looking.cancel()
+            connection.histories.forget(self._sandbox)  # one connection serves a node's pods, and outlives them
 
     async def _control(self, request: commands_pb2.ControlRequest) -> None:
         raw = await self._ask_node("control", request.SerializeToString(), _ONE_EXEC)

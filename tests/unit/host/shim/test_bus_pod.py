@@ -21,7 +21,7 @@ from tests.simulators import guarded_bus, history
 from tests.simulators.history import APP, POD, EventKey
 from workers.host import node as configuration
 from workers.host.node import Node
-from workers.host.shim.bus_pod import BusPod
+from workers.host.shim.bus_pod import BusPod, Connection
 from workers.host.shim.pod import ContainerRequest, ExecRequest, Exit, SandboxRequest, Streams
 
 T = TypeVar("T")
@@ -296,3 +296,19 @@ async def test_a_second_shim_of_a_pod_finds_everything_in_its_history(stage: Sta
     assert await bounded(second.request_sandbox(replace(SANDBOX, bundle="/another"))) == 4001
     await bounded(second.attested())
     await ended(running)
+
+
+async def test_a_pod_whose_shim_has_ended_is_remembered_by_nobody(stage: Stage) -> None:
+    connection = Connection(stage.node(), stage.bus, stage.histories)
+
+    async def reached() -> Connection:
+        return connection
+
+    await stage.say(history.pod_requested())
+    pod = BusPod(POD, stage.node, reached=reached)
+    running = asyncio.create_task(pod.run())
+    await bounded(pod._until(lambda launch: launch.requested))
+    await stage.histories.launch(POD)
+    assert POD in stage.histories._launches
+    await ended(running)
+    assert POD not in stage.histories._launches
