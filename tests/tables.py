@@ -22,8 +22,8 @@ def collect(properties: Iterable[tuple[str, object]]) -> Tables:
 
 
 def lines(rows: dict[str, dict[str, str]]) -> list[str]:
-    """One table as text, its columns aligned."""
+    """One table as text, its columns aligned. Indented: a row that began with E would pass for a failure's line."""
     columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
     table = [["", *columns], *([row, *(cells.get(column, "") for column in columns)] for row, cells in rows.items())]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
+    return ["  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in table]

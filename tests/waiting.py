@@ -12,15 +12,18 @@ Found = TypeVar("Found")
 
 
 def eventually(look: Callable[[], Found | None], seconds: float = 60) -> Found:
-    """What `look` finds once it finds something true; a fault that it raises is nothing found."""
+    """What `look` finds once it finds something true; a fault or a failed assertion in it is nothing found, but the
+    last one is told when the time is over.
+    """
     ends = time.monotonic() + seconds
+    told: Exception | None = None
     while True:
         try:
             found = look()
-        except Fault:
-            found = None
+        except (Fault, AssertionError) as failure:
+            found, told = None, failure
         if found:
             return found
         if time.monotonic() > ends:
-            raise AssertionError(f"nothing within {seconds} s")
+            raise AssertionError(f"nothing within {seconds} s") from told
         time.sleep(0.02)
