@@ -31,7 +31,7 @@ import structlog
 
 from orchestrator.bus import Bus, Histories, WorkQueue, subjects
 from orchestrator.bus.facts import FactDelivery, FactFeed
-from orchestrator.events import Command, Fact, ForkedFrom, StepFailed, StopRequested
+from orchestrator.events import Command, Fact, ForkedFrom, StepFailed, StopRequested, TornDown
 from orchestrator.faults import Code, Diagnosis, Fault, Permanent
 from orchestrator.fold import apply
 from orchestrator.forking import inherit
@@ -201,6 +201,9 @@ class Dispatcher:
         self._wheel.set(pod, min(times, default=now + AGAIN_NS))
 
     async def _command(self, launch: Launch, step: Awaited) -> None:
+        if launch.refused_fork:
+            await self._tear_down_nothing(launch, step)
+            return
         row = step.transition
         command = Command(
             launch.pod, step.container, row.name, step.attempt, launch.sequence, deadline_ns=step.deadline_ns
@@ -211,6 +214,11 @@ class Dispatcher:
             node = launch.requested.node if launch.requested else ""
             subject = subjects.host_command(node, row.name, launch.pod)
         await self._queue.publish(subject, command)
+
+    async def _tear_down_nothing(self, launch: Launch, step: Awaited) -> None:
+        """No worker is asked for what no node has: that nothing is there is known here."""
+        fact = Fact(launch.pod, TornDown(()), Zone.HOST, self._actor, attempt=step.attempt)
+        await self._histories.append(fact, allowed=lambda now: now.refused_fork, patience=PATIENCE)
 
     async def _give_up(self, launch: Launch, step: Awaited) -> bool:
         """Fail a step whose time is over, or end a hold; False when it is not so any more."""

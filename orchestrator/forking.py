@@ -12,7 +12,8 @@ orchestrator states the requests, once, when it is given the order; its order is
 2. its `PodRequested` names the order's signer as an operator;
 3. it is still on its node: a fork borrows the directories that containerd made for it.
 
-Otherwise the fork is stopped, with the reason, before anything is made for it.
+Otherwise the fork is stopped, with the reason, before anything is made for it; it is gone as soon as the orchestrator
+has said so.
 """
 
 from __future__ import annotations
@@ -155,7 +156,8 @@ async def inherit(histories: Histories, pod: str, actor: str) -> Launch:
         stop = Fact(pod, events.StopRequested(reason), Zone.HOST, actor)
         await histories.append(stop, allowed=lambda now: now.requested is None and now.progress.live)
         return await histories.launch(pod)
-    await histories.append(Fact(pod, asked.pod, Zone.HOST, actor), allowed=lambda now: now.requested is None)
+    request = Fact(pod, asked.pod, Zone.HOST, actor)
+    await histories.append(request, allowed=lambda now: now.requested is None and now.progress.live)
     for id_, container in asked.containers:
         await _ask_for(histories, Fact(pod, container, Zone.HOST, actor, container=id_))
     return await histories.launch(pod)

@@ -152,6 +152,11 @@ class Launch:
         return ended[0] if ended else State.ATTESTED
 
     @property
+    def refused_fork(self) -> bool:
+        """Whether it is a fork that was stopped before anything was asked for: no node has anything of it."""
+        return self.forked is not None and self.requested is None and self.progress.state is State.STOPPING
+
+    @property
     def failure(self) -> Failure | None:
         """The pod's failure, or that of the first container that failed."""
         failures = [self.progress.failure, *(c.progress.failure for c in self.containers.values())]
@@ -164,8 +169,10 @@ def new(pod: str) -> Launch:
 
 
 def awaited(launch: Launch) -> tuple[Awaited, ...]:
-    """Every step that somebody must execute now. Of a pod that nobody requested, or that is gone, there is none."""
-    if launch.requested is None or launch.progress.state is State.GONE:
+    """Every step that somebody must execute now. Of a pod that is gone there is none, nor of one that nobody
+    requested, but for the end of a fork that was refused.
+    """
+    if launch.progress.state is State.GONE or (launch.requested is None and not launch.refused_fork):
         return ()
     if launch.progress.state in (State.FAILED, State.STOPPING) and not launch.progress.torn_down:
         return (_await_end(launch, "", launch.progress),)

@@ -11,7 +11,8 @@ import pytest
 from orchestrator import events
 from orchestrator.faults import Code
 from orchestrator.lifecycle import State
-from tests.golden.histories.generate import FOLDER, SCENARIOS, make, outcome
+from tests.golden.histories.generate import FOLDER, SCENARIOS, make
+from tests.golden.histories.outcome import outcome
 
 FILES = sorted(FOLDER.glob("*.jsonl"))
 

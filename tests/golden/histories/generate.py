@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +19,10 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from orchestrator import events
-from orchestrator.events import Foreign, Recorded
 from orchestrator.faults import Code, Permanent
-from orchestrator.fold import fold
-from orchestrator.launch import Launch, Progress, awaited
 from orchestrator.lifecycle import Zone
 from schemas import facts_pb2
+from tests.golden.histories.outcome import outcome
 from tests.simulators import history
 from tests.simulators.history import APP, SIDECAR, EventKey, History
 
@@ -432,6 +430,13 @@ def forked(made: History) -> None:
     made.up_to_booted()
 
 
+@scenario
+def refused_fork(made: History) -> None:
+    made.forked()
+    made.stop()
+    made.torn_down()
+
+
 def key_of(name: str) -> EventKey:
     """The same event key each time."""
     return EventKey(Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()))
@@ -442,39 +447,6 @@ def make(name: str) -> History:
     made = History(key=key_of(name))
     SCENARIOS[name](made)
     return made
-
-
-def outcome(pod: str, records: Iterable[Recorded | Foreign]) -> dict[str, Any]:
-    """What a history came to, in words that do not change with the code: a launch, or a refusal."""
-    try:
-        return _came_to(fold(pod, records))
-    except Permanent as fault:
-        return {"pod": pod, "refused": fault.code.value}
-
-
-def _came_to(launch: Launch) -> dict[str, Any]:
-    steps = sorted(f"{step.container}/{step.transition.name}/{step.attempt}" for step in awaited(launch))
-    return {
-        "pod": launch.pod,
-        "index": launch.index,
-        "head": launch.head.hex(),
-        "state": launch.state.value,
-        "progress": _progress(launch.progress),
-        "containers": {id_: _progress(c.progress) for id_, c in sorted(launch.containers.items())},
-        "failure": launch.failure and [launch.failure.transition, launch.failure.diagnosis.code.value],
-        "ignored": [[entry.index, entry.kind] for entry in launch.ignored],
-        "awaited": steps,
-    }
-
-
-def _progress(progress: Progress) -> dict[str, Any]:
-    return {
-        "state": progress.state.value,
-        "passed": [[p.state.value, p.at_ns, p.index, p.nanoseconds, p.attempts] for p in progress.passed],
-        "exit": progress.exit and progress.exit.code,
-        "stop_reason": progress.stop_reason,
-        "torn_down": progress.torn_down,
-    }
 
 
 def write(path: Path, made: History) -> None:

@@ -272,7 +272,7 @@ async def test_an_order_to_fork_that_may_not_be_followed_is_stopped_with_the_rea
             await by.order(FORK, order, allowed=lambda _: True)
         else:
             await fork(by, POD, 4, FORK, *(["cpu=9"] if case == "override" else []))
-        launch = await reaches(forked, State.STOPPING)
+        launch = await reaches(forked, State.GONE)
     code = {"stranger": Code.NOT_ALLOWED, "override": Code.INPUT}.get(case, Code.REPLAY_FORK)
     assert launch.progress.stop_reason.startswith(f"refused: {code}: ")
     assert launch.requested is None
