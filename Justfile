@@ -45,6 +45,14 @@ unit *args:
 e2e *args:
     pytest tests/e2e "$@"
 
+# Build Kubernetes from Debian's source package, unless that is done: seven minutes of two cores. Needs root.
+kubernetes:
+    python -m tests.kubernetes.build
+
+# A real cluster, and confidential pods through kubectl; or whichever cluster KUBECONFIG leads to. Needs root.
+e2e-kubernetes *args: kubernetes
+    pytest tests/kubernetes "$@"
+
 # A machine's whole stack, a redis pod from an encrypted image, its history and its proof. Needs root.
 demo *args:
     enclave-cc demo "$@"

@@ -18,6 +18,9 @@ settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# A Kubernetes that is first built takes longer than the whole suite: `just e2e-kubernetes` names its folder.
+collect_ignore = ["kubernetes"]
+
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
