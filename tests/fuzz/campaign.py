@@ -185,9 +185,9 @@ class Campaign:
     async def _loose(self, shim: StormedShim, stage: Stage, number: int) -> None:
         """One round in which everything goes; the shim may end by it, orderly. Then what containerd runs at the end."""
         chance = random.Random(f"{self._seed}/{number}")
-        self.told.answers += await rage(shim, Traffic(chance, stage).scripts(), stage.containers)
+        ended = (*stage.containers, stage.pod)
+        self.told.answers += await rage(shim, Traffic(chance, stage).scripts(), ended)
         self.told.rounds += 1
-        await end(shim, stage.pod)
         await self._shut_down(shim)
         stormed_shim.delete(self._folder, stage.bundles["sandbox"], stage.pod, self._environment)
 

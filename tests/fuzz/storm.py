@@ -134,14 +134,14 @@ class Connection:
             await asyncio.wait_for(self._news.wait(), 0.2)
 
 
-async def rage(shim: StormedShim, scripts: Iterable[Script], containers: Sequence[str]) -> Counter[int]:
-    """Play `scripts` at once, then end `containers` as containerd would. Statuses of the answers, counted."""
+async def rage(shim: StormedShim, scripts: Iterable[Script], tasks: Sequence[str]) -> Counter[int]:
+    """Play `scripts` at once, then end tasks as containerd would. Statuses of the answers, counted."""
     connections = [Connection(shim, script) for script in scripts]
     for outcome in await asyncio.gather(*(connection.play() for connection in connections), return_exceptions=True):
         if outcome is not None:
             raise outcome
-    for container in containers:
-        await end(shim, container)
+    for task in tasks:
+        await end(shim, task)
     answers: Counter[int] = Counter()
     for connection in connections:
         await connection.finish()
