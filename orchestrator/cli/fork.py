@@ -14,12 +14,13 @@ import click
 
 from orchestrator.cli import drawing
 from orchestrator.cli.finding import find
-from orchestrator.cli.operating import Operator, gives_orders, operate
+from orchestrator.cli.operating import gives_orders, operate
 from orchestrator.cli.subcommand import Subcommand, answers_json, print_json, takes_a_launch
 from orchestrator.events import Foreign, ForkedFrom, PodRequested, Recorded, StopRequested
 from orchestrator.faults import Code, Permanent, Temporary
 from orchestrator.forking import OVERRIDES, Plan, plan
 from orchestrator.launch import Launch
+from orchestrator.orders import Operator
 from orchestrator.replay.at import Moment, until
 
 FOLLOWED_WITHIN: Final = 15.0

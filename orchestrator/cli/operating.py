@@ -1,9 +1,8 @@
 """What the subcommands share that give orders: whose key signs, why, and by whom.
 
-Zone: host. May import: `click`, `orchestrator.{bus,cli,events,faults,launch,lifecycle}`, the standard library.
+Zone: host. May import: `click`, `orchestrator.{bus,cli,orders}`, the standard library.
 
-An order is a fact of the launch's history, signed by the operator's key. Who may append one is the bus's permission
-list; whose orders count is said by the launch itself, which names its operators in its first fact.
+What an order is, `orchestrator.orders` says.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import asyncio
 import getpass
 import os
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -22,16 +20,10 @@ from orchestrator.bus import Histories, connect
 from orchestrator.bus.operator_key import OperatorKey
 from orchestrator.bus.settings import BusSettings
 from orchestrator.cli.subcommand import PATIENCE, say_nothing, settings_path
-from orchestrator.events import Body, Fact
-from orchestrator.faults import Code, Permanent
-from orchestrator.launch import Launch
-from orchestrator.lifecycle import Zone
+from orchestrator.orders import Operator
 
 SETTINGS: Final = "operator.toml"
 """Beside the reader's client.toml."""
-
-ORDER_PATIENCE: Final = 30.0
-"""Seconds that an order may take to be stored: longer than a question, since a lost answer has to be settled."""
 
 _Answer = TypeVar("_Answer")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -57,36 +49,6 @@ def _reason(_: click.Context, __: click.Parameter, given: str) -> str:
     if not given.strip():
         raise click.BadParameter("a reason that says nothing is none")
     return given.strip()
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """Somebody who gives orders, connected to the bus. `by` is a name as claimed; the key is what counts."""
-
-    histories: Histories
-    key: OperatorKey
-    by: str
-    reason: str
-
-    def may_order(self, launch: Launch) -> None:
-        """Raises Permanent(NOT_ALLOWED) unless the launch names this key as an operator's."""
-        operators = launch.requested.operators if launch.requested else ()
-        if self.key.public not in operators:
-            raise Permanent(
-                Code.NOT_ALLOWED,
-                "this launch takes no orders from the key of these credentials",
-                expected=", ".join(key.hex() for key in operators)
-                or "an operator whom the launch names: it names none",
-                got=self.key.public.hex(),
-                advice="use the operator's credentials of its node; [orders] in node.toml names them for new launches",
-            )
-
-    async def order(
-        self, pod: str, body: Body, container: str = "", *, allowed: Callable[[Launch], bool]
-    ) -> Launch | None:
-        """Append, signed; None where it is not `allowed` any more. Raises what `Histories.append` raises."""
-        fact = Fact(pod, body, Zone.HOST, f"operator/{self.by}", container)
-        return await self.histories.append(fact, allowed=allowed, sign=self.key.sign, patience=ORDER_PATIENCE)
 
 
 def operate(

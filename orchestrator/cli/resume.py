@@ -12,12 +12,13 @@ import click
 
 from orchestrator.cli import drawing, fleet, resuming
 from orchestrator.cli.finding import every_launch, find
-from orchestrator.cli.operating import Operator, gives_orders, operate
+from orchestrator.cli.operating import gives_orders, operate
 from orchestrator.cli.resuming import Answer
 from orchestrator.cli.subcommand import Subcommand, answers_json, print_json, takes_launches
 from orchestrator.faults import Code
 from orchestrator.launch import Launch
 from orchestrator.lifecycle import LAUNCH_STATES, State
+from orchestrator.orders import Operator
 from orchestrator.replay.query import Query
 
 STATES: Final = [State.REQUESTED.value, *(state.value for state in LAUNCH_STATES[:-1])]

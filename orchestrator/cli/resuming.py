@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.cli.operating import Operator
-from orchestrator.events import ResumeRequested
-from orchestrator.faults import Code, Fault, Permanent, Temporary
+from orchestrator import orders
+from orchestrator.faults import Code, Fault, Permanent
 from orchestrator.launch import Failure, Launch, held
-from orchestrator.lifecycle import State, Subject, Transition, next_transition
+from orchestrator.lifecycle import State, Subject, next_transition
+from orchestrator.orders import Operator
 from orchestrator.replay.query import Query
 from orchestrator.resumption import resumable
 from orchestrator.story import title
@@ -90,24 +90,10 @@ async def resume(operator: Operator, launch: Launch, part: str, start: str | Non
         wanted = _transition_from(start, part) if start else ""
         row = resumable(launch, part, wanted)
         if not dry_run:
-            await _order(operator, launch.pod, part, row)
+            await orders.resume(operator, launch.pod, part, row)
     except Fault as fault:
         return Answer(launch.pod, name, part, "", fault)
     return Answer(launch.pod, name, part, row.name)
-
-
-async def _order(operator: Operator, pod: str, part: str, row: Transition) -> None:
-    body = ResumeRequested(row.name, operator.reason, operator.by, operator.key.public)
-    told = await operator.order(pod, body, part, allowed=lambda now: _can_go_on(now, part, row))
-    if told is None:
-        resumable(await operator.histories.launch(pod), part, row.name)
-        raise Temporary(
-            Code.REPLAY_RESUME,
-            "somebody else's order came first, and it has failed again since",
-            expected="a launch that nobody else resumes",
-            got="another order",
-            advice="look at its history (`enclave-cc events`) before you resume it again",
-        )
 
 
 def _transition_from(start: str, part: str) -> str:
@@ -118,10 +104,3 @@ def _transition_from(start: str, part: str) -> str:
     else:
         row = next_transition(Subject.POD, state)
     return row.name if row else start
-
-
-def _can_go_on(launch: Launch, part: str, row: Transition) -> bool:
-    try:
-        return resumable(launch, part, row.name) is row
-    except Permanent:
-        return False

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
+from orchestrator import orders
 from orchestrator.cli import drawing
 from orchestrator.cli.finding import find
-from orchestrator.cli.operating import Operator, gives_orders, operate
+from orchestrator.cli.operating import gives_orders, operate
 from orchestrator.cli.subcommand import Subcommand, answers_json, print_json, takes_a_launch
-from orchestrator.events import StopRequested
 from orchestrator.launch import Launch
-from orchestrator.lifecycle import State
+from orchestrator.orders import Operator
 from orchestrator.story import title
 
 
@@ -30,10 +30,9 @@ def stop(launch: str, config: Path | None, stack: str | None, by: str, reason: s
     """
 
     async def act(operator: Operator) -> tuple[Launch, bool]:
-        found = await operator.histories.launch(await find(operator.histories, launch))
-        operator.may_order(found)
-        told = await operator.order(found.pod, StopRequested(operator.reason), allowed=_goes_on)
-        return told or await operator.histories.launch(found.pod), told is not None
+        pod = await find(operator.histories, launch)
+        told = await orders.stop(operator, pod)
+        return told or await operator.histories.launch(pod), told is not None
 
     found, ordered = operate(config, stack, by, reason, act)
     if as_json:
@@ -42,7 +41,3 @@ def stop(launch: str, config: Path | None, stack: str | None, by: str, reason: s
         return
     told = "is being stopped" if ordered else f"is {found.progress.state} already"
     click.echo(drawing.printable(f"{title(found)}  pod {found.pod[: drawing.SHORT]} {told}"))
-
-
-def _goes_on(launch: Launch) -> bool:
-    return launch.progress.state not in (State.STOPPING, State.GONE)

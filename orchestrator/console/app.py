@@ -20,7 +20,19 @@ from starlette.staticfiles import StaticFiles
 
 from orchestrator.console.gate import Gate
 from orchestrator.console.headers import SecurityHeaders
-from orchestrator.console.pages import audit, doors, export, guide, launch, launches, listening, nodes, policies, replay
+from orchestrator.console.pages import (
+    audit,
+    doors,
+    export,
+    guide,
+    launch,
+    launches,
+    listening,
+    nodes,
+    ordering,
+    policies,
+    replay,
+)
 from orchestrator.console.roles import Identity, Role
 from orchestrator.console.site import FOLDER, Site
 from orchestrator.faults import Code, Fault, Temporary
@@ -65,6 +77,8 @@ PAGES: Final = (
     Page("/launches", launches.show),
     Page("/launches/{pod}", launch.show),
     Page("/launches/{pod}/replay", replay.show),
+    Page("/launches/{pod}/resume", ordering.resume, Role.OPERATOR, "POST"),
+    Page("/launches/{pod}/stop", ordering.stop, Role.OPERATOR, "POST"),
     Page("/launches/{pod}/proof", audit.download_launch),
     Page("/launches/{pod}/export", export.download),
     Page("/audit", audit.show),
@@ -82,7 +96,9 @@ PAGES: Final = (
     Page("/logout", doors.leave, Role.NOBODY, "POST"),
     Page("/ready", _ready, Role.NOBODY),
 )
-"""Every address of the console but its static files. None changes anything but the asker's own session."""
+"""Every address but the static files. What changes more than the asker's own session is an operator's."""
+
+_STATUS: Final = {Code.NOT_FOUND: 404, Code.INPUT: 400, Code.NOT_ALLOWED: 403, Code.REPLAY_RESUME: 409}
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -95,7 +111,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _fault(request: Request, error: Exception) -> Response:
     """An expected failure, told as everywhere else: what happened, expected, got, what to try."""
     assert isinstance(error, Fault)  # noqa: S101 - registered for faults only
-    status = 503 if isinstance(error, Temporary) else 404 if error.code is Code.NOT_FOUND else 500
+    status = 503 if isinstance(error, Temporary) else _STATUS.get(error.code, 500)
     return Site.of(request).page(request, "fault.html", status, diagnosis=error.diagnosis)
 
 

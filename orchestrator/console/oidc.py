@@ -11,7 +11,7 @@ Checks when somebody comes back, in this order; the first that fails refuses:
 3. The code is exchanged at the provider's token endpoint, with the verifier that only the errand holds (RFC 7636).
 4. The ID token is signed by a key that the provider publishes, with an asymmetric algorithm, for our client; issuer,
    audience, authorized party, times and nonce are those of this errand (OpenID Connect Core 3.1.3.7).
-5. One of its groups, or its verified e-mail address, is among those who may read.
+5. One of its groups, or its verified e-mail address, is among those who may give orders, or read.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ _LEEWAY: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Who is asked. `readers` are groups and e-mail addresses that may enter, or `*` for everybody it signs in.
+    """Who is asked. `readers` are groups and e-mail addresses that may enter, or `*` for everybody it signs in;
+    `operators`, those who may give orders too.
 
     `redirect` is our callback's address, registered there; `secret` is empty for a public client; `ca_file` is the
     provider's certificate authority where it is not one of the system's.
@@ -57,6 +58,7 @@ class Provider:
     readers: frozenset[str]
     secret: str = ""
     ca_file: str = ""
+    operators: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Raises Permanent(INPUT) for an issuer that anybody between could speak for."""
@@ -169,6 +171,8 @@ class OidcLogin:
         if isinstance(email, str) and claims.get("email_verified") is True:
             names.add(email)
         name = str(claims.get("preferred_username") or email or claims["sub"])[:200]
+        if not names.isdisjoint(self._provider.operators):
+            return Identity(name, Role.OPERATOR, "oidc")
         if EVERYBODY not in self._provider.readers and names.isdisjoint(self._provider.readers):
             raise _refused("one of the groups or addresses that may read", f"{name}, who is in none of them")
         return Identity(name, Role.READER, "oidc")

@@ -2,9 +2,8 @@
 
 Zone: host. May import: the standard library.
 
-There is one thing to do today: to read. A page that changes something (resume, fork, stop) would be one line in
-`app.PAGES` with `Role.OPERATOR`, and is then closed to readers; the console's credentials on the bus, which are a
-reader's, would have to be others too.
+Reading is all that a console offers unless it was started with an operator's settings; who may then give orders enters
+by another token, or is in another group (docs/adr/0025). A page's least role is in `app.PAGES`.
 """
 
 from __future__ import annotations

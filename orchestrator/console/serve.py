@@ -26,6 +26,8 @@ from orchestrator.console.index import Index
 from orchestrator.console.ledger import Ledger
 from orchestrator.console.live import News
 from orchestrator.console.oidc import OidcLogin, Provider
+from orchestrator.console.orders import Orders
+from orchestrator.console.roles import Role
 from orchestrator.console.sessions import Seal, Sessions, Token
 from orchestrator.console.site import Site
 from orchestrator.faults import Code, Permanent
@@ -52,6 +54,11 @@ class Settings:
     certificate: str = ""
     key: str = ""
     provider: Provider | None = None
+
+    @property
+    def operator_token_file(self) -> Path:
+        """The token of those who may give orders, beside the readers'."""
+        return self.token_file.with_name(f"{self.token_file.name}-operator")
 
     @property
     def host(self) -> str:
@@ -84,10 +91,13 @@ class Settings:
 class Console:
     """A console on a connection that is there. It listens from the beginning, and answers while `run` runs."""
 
-    def __init__(self, bus: Bus, settings: Settings) -> None:
+    def __init__(self, bus: Bus, settings: Settings, orders: Orders | None = None) -> None:
         """Raises Permanent(INPUT) for an address or a token file that cannot be used."""
         settings.check()
         token = Token.of_file(settings.token_file)
+        tokens = {Role.READER: token}
+        if orders is not None:
+            tokens[Role.OPERATOR] = Token.of_file(settings.operator_token_file)
         provider, outside = settings.provider, urlsplit(settings.url)
         self._bus = bus
         self._socket = _listen(settings)
@@ -99,12 +109,13 @@ class Console:
             index=Index(),
             news=News(),
             histories=Histories(bus),
-            token=token,
-            sessions=Sessions(token),
+            tokens=tokens,
+            sessions=Sessions(tokens),
             connected=lambda: bus.client.is_connected,
             secure=self.url.startswith("https:"),
             oidc=OidcLogin(provider, Seal(token.derive("oidc"))) if provider else None,
             ledger=settings.ledger,
+            orders=orders,
         )
         hosts = tuple(dict.fromkeys(("127.0.0.1", "localhost", host, outside.hostname or host)))
         self._server = uvicorn.Server(

@@ -2,8 +2,9 @@
 
 Zone: host. May import: `cryptography`, `orchestrator.faults`, `orchestrator.console.roles`, the standard library.
 
-- The token is 32 random bytes in a file that only its owner may read. Whoever can read it may enter: on one machine
-  that is root. It is compared in constant time, is never part of an address, and is not logged.
+- A token is 32 random bytes in a file that only its owner may read; each role that the console has, has one. Whoever
+  can read it may enter: on one machine that is root. It is compared in constant time, is never part of an address, and
+  is not logged.
 - The cookie is `payload.tag`, both base64url: a JSON list [version, name, role, door, expiry] and its HMAC-SHA-256.
   The key is derived from the token (HKDF), so replacing the token ends every session, and nothing is kept on the side.
 """
@@ -18,7 +19,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -113,22 +114,25 @@ class Seal:
 
 
 class Sessions:
-    """Who has entered, kept by their browsers."""
+    """Who has entered, kept by their browsers. A role's sessions are sealed under a key of its own token's, so that a
+    reader's token makes no operator's session.
+    """
 
-    def __init__(self, token: Token, now: Callable[[], float] = time.time) -> None:
-        self._seal = Seal(token.derive("session"), now)
+    def __init__(self, tokens: Mapping[Role, Token], now: Callable[[], float] = time.time) -> None:
+        self._seals = {role: Seal(token.derive("session"), now) for role, token in tokens.items()}
 
     def begin(self, identity: Identity) -> str:
-        """The cookie's value for somebody who has just proved who they are."""
-        return self._seal.close([_VERSION, identity.name[:200], int(identity.role), identity.door], LIFETIME)
+        """The cookie's value for somebody who has just proved who they are, in a role that this console has."""
+        values: list[str | int] = [_VERSION, identity.name[:200], int(identity.role), identity.door]
+        return self._seals[identity.role].close(values, LIFETIME)
 
     def who(self, cookie: str) -> Identity:
         """Who holds this cookie; `NOBODY` for one that is not ours, or too old."""
-        match self._seal.open(cookie):
-            case [1, str() as name, int() as role, str() as door] if role in Role.__members__.values():
-                return Identity(name, Role(role), door)
-            case _:
-                return NOBODY
+        for role, seal in self._seals.items():
+            match seal.open(cookie):
+                case [1, str() as name, int() as sealed, str() as door] if sealed == role:
+                    return Identity(name, role, door)
+        return NOBODY
 
 
 def _encode(raw: bytes) -> str:

@@ -6,7 +6,7 @@ Zone: host. May import: `jinja2`, `starlette`, `orchestrator.{bus,events,fold,la
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,8 @@ from orchestrator.console.index import Index
 from orchestrator.console.ledger import Ledger
 from orchestrator.console.live import News
 from orchestrator.console.oidc import OidcLogin
-from orchestrator.console.roles import NOBODY, Identity
+from orchestrator.console.orders import Orders
+from orchestrator.console.roles import NOBODY, Identity, Role
 from orchestrator.console.sessions import Sessions, Token
 from orchestrator.lifecycle import LAUNCH_STATES
 
@@ -38,17 +39,20 @@ PAGES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The parts behind the pages. `connected` says whether the bus is there now; `secure`, whether we speak TLS."""
+    """The parts behind the pages. `connected` says whether the bus is there now; `secure`, whether we speak TLS;
+    without `orders` nobody can give any.
+    """
 
     index: Index
     news: News
     histories: Histories
-    token: Token
+    tokens: Mapping[Role, Token]
     sessions: Sessions
     connected: Callable[[], bool]
     secure: bool
     ledger: Ledger
     oidc: OidcLogin | None = None
+    orders: Orders | None = None
 
     @classmethod
     def of(cls, request: Request) -> Site:

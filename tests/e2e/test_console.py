@@ -19,6 +19,7 @@ import pytest
 
 from orchestrator.bus import ensure_streams, subjects
 from orchestrator.bus.settings import BusSettings
+from orchestrator.lifecycle import State
 from tests.e2e.browser import Chromium, chromium
 from tests.e2e.cluster import Cluster
 from tests.nats import NatsServer, free_port
@@ -26,6 +27,7 @@ from tests.simulators import audit_logs, fleet
 from tests.simulators.history import APP, History
 from tests.simulators.oidc_provider import CLIENT, SECRET, OidcProvider
 from tests.tables import TABLE
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -77,15 +79,15 @@ def wait_until_ready(url: str) -> None:
 
 @contextmanager
 def serving(config: Path, log_file: Path, *options: str) -> Iterator[tuple[str, str]]:
-    """`enclave-cc console`: its address and its token."""
+    """`enclave-cc console`: its address, and the readers' token; with `--orders`, the operators'."""
     command = [COMMAND, "console", "--config", config, "--listen", "127.0.0.1:0", *options]
     with log_file.open("ab") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
         assert process.stdout is not None
-        said = dict(process.stdout.readline().split() for _ in range(2))
+        said = dict(process.stdout.readline().split() for _ in range(3 if "--orders" in options else 2))
         wait_until_ready(said["console"])
-        yield said["console"], Path(said["token"]).read_text().strip()
+        yield said["console"], Path(said.get("orders", said["token"])).read_text().strip()
     finally:
         process.terminate()
         assert process.wait(10) in {0, -15}
@@ -376,3 +378,25 @@ def test_a_real_launch_is_seen_as_it_happens_and_its_proof_verifies(cluster: Clu
             assert window.complaints() == []
         window.open(f"{url}/launches/{launched.pod.id}")
         window.until(lambda: "gone" in window.text("#verdict").lower())
+
+
+def test_an_operator_stops_a_launch_from_its_page(cluster: Cluster) -> None:
+    reference = cluster.publish_web("console:2")
+    config = cluster.layout.client_config
+    orders = ("--orders", str(cluster.layout.operator_config))
+    with (
+        serving(config, config.parent / "console.log", *orders) as (url, token),
+        cluster.launched(reference, "unwanted") as launched,
+        chromium() as window,
+    ):
+        window.sign_in(url, token)
+        window.open(f"{url}/launches/{launched.pod.id}")
+        window.until(lambda: "every container runs" in window.text("#verdict"))
+        window.picture("launch-orders")
+        assert (window.complaints(), window.barriers()) == ([], [])
+        window.find("#stop-reason").send_keys("it was a test")
+        window.follow("#order button")
+        for told in ("stop: it was a test", "operator/local operator (console)"):
+            window.until(lambda told=told: told in window.text("#orders"))
+        assert window.complaints() == []
+        eventually(lambda: cluster.launch_of(launched.pod.id).progress.state is State.GONE)

@@ -6,7 +6,6 @@ Zone: host. May import: `starlette`, `structlog`, `orchestrator.faults`, `orches
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import parse_qs
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -15,11 +14,11 @@ from starlette.responses import RedirectResponse, Response
 
 from orchestrator.console.gate import admit, dismiss, local_address
 from orchestrator.console.oidc import OidcLogin
-from orchestrator.console.roles import Identity, Role
+from orchestrator.console.pages.form import read_form
+from orchestrator.console.roles import Identity
 from orchestrator.console.site import Site
 from orchestrator.faults import Fault
 
-LONGEST_FORM: Final = 8192
 _ERRAND: Final = "enclave_cc_oidc"
 _log = structlog.get_logger()
 
@@ -32,17 +31,19 @@ async def ask(request: Request) -> Response:
 async def enter(request: Request) -> Response:
     """POST /login: the token from the form's body, never from the address."""
     site = Site.of(request)
-    form = await _read_form(request)
+    form = await read_form(request)
     if form is None:
         return _form(request, "", "That is too long to be the token.", 413)
     token, next_ = form.get("token", [""])[0], form.get("next", [""])[0]
     client = request.client.host if request.client else ""
-    if not site.token.opens(token):
+    role = max((role for role, known in site.tokens.items() if known.opens(token)), default=None)
+    if role is None:
         await _log.awarning("login refused", door="token", client=client)
         return _form(request, next_, "That is not the token of this console.", 403)
-    await _log.ainfo("login", door="token", client=client)
+    await _log.ainfo("login", door="token", client=client, role=role.name.lower())
     response = RedirectResponse(local_address(next_), 303)
-    admit(response, site.sessions.begin(Identity("local operator", Role.READER, "token")), secure=site.secure)
+    identity = Identity(f"local {role.name.lower()}", role, "token")
+    admit(response, site.sessions.begin(identity), secure=site.secure)
     return response
 
 
@@ -84,16 +85,6 @@ async def return_from_provider(request: Request) -> Response:
     admit(response, site.sessions.begin(identity), secure=site.secure)
     response.delete_cookie(_ERRAND, path="/login/oidc", secure=site.secure, httponly=True, samesite="lax")
     return response
-
-
-async def _read_form(request: Request) -> dict[str, list[str]] | None:
-    """A form's fields (application/x-www-form-urlencoded); None for one that is too long to read."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LONGEST_FORM:
-            return None
-    return parse_qs(body.decode("ascii", "replace"))
 
 
 def _form(request: Request, next_: str, refusal: str = "", status: int = 200) -> Response:

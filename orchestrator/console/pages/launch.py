@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.console.pages.told import Believed, believe, read
+from orchestrator.console.roles import Role
 from orchestrator.console.site import Site
 from orchestrator.console.timeline import timeline
 from orchestrator.faults import Diagnosis, Permanent
@@ -26,6 +27,7 @@ async def show(request: Request) -> Response:
     believed = believe(pod, await read(site, pod))
     story = describe(believed.launch, believed.history)
     row = site.index.rows.get(pod)
+    orders = site.orders if request.state.identity.role >= Role.OPERATOR else None
     return site.page(
         request,
         "launch.html",
@@ -38,6 +40,7 @@ async def show(request: Request) -> Response:
         verified=_verified(believed),
         logged=await _logged(site, [message.sequence for message in believed.history]),
         related=site.index.related(row) if row else (),
+        possible=orders.possible(story.launch) if orders else None,
     )
 
 

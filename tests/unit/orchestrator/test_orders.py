@@ -12,13 +12,13 @@ import pytest
 from orchestrator.audit.entry import Entry, Message
 from orchestrator.bus import Bus, Histories, subjects
 from orchestrator.bus.operator_key import OperatorKey
-from orchestrator.cli.operating import Operator
 from orchestrator.dispatch import Dispatcher
 from orchestrator.events import Body, Command, ForkedFrom, Recorded, ResumeRequested, StopRequested
 from orchestrator.faults import Code, Permanent
 from orchestrator.forking import plan
 from orchestrator.launch import Launch, awaited
 from orchestrator.lifecycle import LAUNCH_STATES, State
+from orchestrator.orders import Operator
 from orchestrator.resumption import resumable
 from tests.nats import NatsServer, until
 from tests.simulators import history

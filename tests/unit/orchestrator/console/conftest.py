@@ -11,11 +11,13 @@ import httpx2
 import pytest
 
 from orchestrator.audit.storage import Folder
-from orchestrator.bus import Bus, subjects
+from orchestrator.bus import Bus, Histories, subjects
+from orchestrator.bus.operator_key import OperatorKey
 from orchestrator.console.ledger import Ledger
+from orchestrator.console.orders import Orders
 from orchestrator.console.serve import Console, Settings
 from tests.nats import until
-from tests.simulators.history import History
+from tests.simulators.history import OPERATOR, History
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Browser:
     http: httpx2.AsyncClient
     token: str
     bus: Bus
+    token_file: Path
 
     async def enter(self) -> None:
         """Sign in by the token."""
@@ -61,10 +64,10 @@ async def start(bus: Bus, tmp_path: Path) -> AsyncIterator[Starter]:
     """Starts a console with these changes to its settings; ends all of them afterwards."""
     ends: list[tuple[Console, asyncio.Task[None], httpx2.AsyncClient]] = []
 
-    async def start_one(**changes: object) -> Browser:
+    async def start_one(orders: Orders | None = None, **changes: object) -> Browser:
         ledger = Ledger(Folder(tmp_path / "audit"), tmp_path / "audit.policy")
         settings = Settings("127.0.0.1:0", tmp_path / "console/token", ledger)
-        console = Console(bus, replace(settings, **changes))  # type: ignore[arg-type]
+        console = Console(bus, replace(settings, **changes), orders)  # type: ignore[arg-type]
         http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{console.port}")
         ends.append((console, asyncio.create_task(console.run()), http))
 
@@ -72,13 +75,19 @@ async def start(bus: Bus, tmp_path: Path) -> AsyncIterator[Starter]:
             return console.index.caught_up
 
         await until(caught_up)
-        return Browser(console, http, settings.token_file.read_text().strip(), bus)
+        return Browser(console, http, settings.token_file.read_text().strip(), bus, settings.token_file)
 
     yield start_one
     for console, running, http in ends:
         await http.aclose()
         console.stop()
         await asyncio.wait_for(running, 10)
+
+
+@pytest.fixture
+def orders(bus: Bus) -> Orders:
+    """What a console with an operator's settings has: the key that launches of `History` name."""
+    return Orders(Histories(bus), OperatorKey(OPERATOR.public, OPERATOR.sign))
 
 
 @pytest.fixture

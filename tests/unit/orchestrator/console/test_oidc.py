@@ -10,10 +10,13 @@ import pytest
 from joserfc.jwk import ECKey
 
 from orchestrator.console.oidc import Provider
+from orchestrator.console.orders import Orders
 from orchestrator.faults import Code, Permanent
 from tests.nats import free_port
 from tests.simulators.oidc_provider import CLIENT, SECRET, OidcProvider
-from tests.unit.orchestrator.console.conftest import Browser
+from tests.unit.orchestrator.console.conftest import Browser, Starter
+
+READERS = frozenset({"ops", "ada@example.com"})
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ async def provider() -> AsyncIterator[OidcProvider]:
 
 @pytest.fixture
 async def stranger(start, provider: OidcProvider) -> Browser:
-    asked = Provider(provider.issuer, CLIENT, provider.redirect, frozenset({"ops", "ada@example.com"}), SECRET)
+    asked = Provider(provider.issuer, CLIENT, provider.redirect, READERS, SECRET)
     return await start(provider=asked, address=provider.redirect.split("/")[2])
 
 
@@ -112,6 +115,28 @@ async def test_only_those_who_may_read_enter(
 ) -> None:
     provider.user = {"sub": "u-17", **claims}
     assert (await go(stranger)).status_code == (200 if enters else 403)
+
+
+@pytest.mark.parametrize(
+    ("claims", "may"),
+    [
+        ({"groups": ["ops", "on-call"]}, True),
+        ({"groups": ["on-call"]}, True),
+        ({"groups": ["ops"]}, False),
+        ({"groups": ["ops"], "email": "on-call", "email_verified": False}, False),
+    ],
+    ids=str,
+)
+async def test_who_is_in_an_operators_group_may_order(
+    start: Starter, provider: OidcProvider, orders: Orders, claims: dict[str, object], *, may: bool
+) -> None:
+    asked = Provider(provider.issuer, CLIENT, provider.redirect, READERS, SECRET, operators=frozenset({"on-call"}))
+    stranger = await start(orders, provider=asked, address=provider.redirect.split("/")[2])
+    provider.user = {"sub": "u-17", **claims}
+    assert (await go(stranger)).status_code == 200
+    answer = await stranger.http.post("/launches/a1/stop", data={"reason": "a test"})
+    assert answer.status_code == 403
+    assert ("takes no orders from the key" in answer.text) is may
 
 
 async def test_a_code_is_of_no_use_with_another_state_or_twice(stranger: Browser) -> None:
