@@ -104,6 +104,12 @@ def write(layout: Layout) -> Path:
         "ca": layout.ca,
     }
     quoted = {name: json.dumps(str(value)) for name, value in values.items()}
+    # What containerd tells a kubelet to be its images' file system; it makes that folder for its own snapshotters only,
+    # and a kubelet that does not find it neither collects images nor evicts for want of room.
+    images = root / "lib/io.containerd.snapshotter.v1.enclave-cc"
+    images.parent.mkdir(exist_ok=True)
+    if not images.is_symlink():
+        images.symlink_to(layout.snapshots)
     registry = root / "certs.d" / layout.registry_host
     registry.mkdir(parents=True, exist_ok=True)
     (registry / "hosts.toml").write_text(_HOSTS.format(**quoted))

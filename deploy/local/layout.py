@@ -88,6 +88,11 @@ class Layout:
         return self.run / "snapshotter.sock"
 
     @property
+    def snapshots(self) -> Path:
+        """What the snapshotter keeps."""
+        return self.root / "snapshots"
+
+    @property
     def zygote(self) -> Path:
         """Where a shim's `start` finds the process that its pod's shim is forked from."""
         return self.run / "zygote.sock"

@@ -89,7 +89,7 @@ def all_programs(layout: Layout) -> list[Program]:
         Program("worker", (python, "-m", "workers.host"), environment=node),
         Program(
             "snapshotter",
-            (python, "-m", "workers.host.snapshotter", "--root", str(root / "snapshots"))
+            (python, "-m", "workers.host.snapshotter", "--root", str(layout.snapshots))
             + ("--address", str(layout.snapshotter), "--containerd-address", str(layout.containerd)),
             serving(layout.snapshotter),
         ),

@@ -16,6 +16,7 @@ from deploy.local import images
 from deploy.local.cri import ContainerSpec, ContainerState, HostMount, Pod
 from orchestrator.faults import Code, Permanent
 from tests.e2e.cluster import Cluster
+from tests.e2e.cri.calls import Calls
 from tests.e2e.searching import Mark, Search
 from tests.waiting import eventually
 from workers.enclave.kbs import ResourceUri
@@ -232,3 +233,12 @@ def test_a_container_is_probed_told_to_end_and_killed_after_its_grace(node: Node
     stubborn = node.first_process("stubborn", "trap '' TERM")
     kubelet.stop_container(stubborn, grace_seconds=1)
     assert kubelet.container_status(stubborn).exit_code == 137
+
+
+def test_the_file_system_of_images_is_one_that_a_kubelet_can_measure(cluster: Cluster) -> None:
+    calls = Calls(cluster.layout.containerd)
+    try:
+        (told,) = calls("ImageFsInfo").image_filesystems
+    finally:
+        calls.close()
+    assert Path(told.fs_id.mountpoint).samefile(cluster.layout.snapshots)
