@@ -184,6 +184,7 @@ class ControlPlane:
             *(f"--{kind}kubeconfig={config}" for kind in ("", "authentication-", "authorization-")),
             f"--service-account-private-key-file={self._token_key}",
             f"--root-ca-file={self.ca}",
+            f"--flex-volume-plugin-dir={self.folder / 'plugins'}",
             f"--cluster-signing-cert-file={self.ca}",
             f"--cluster-signing-key-file={self.authority.pair.key}",
             "--use-service-account-credentials=true",

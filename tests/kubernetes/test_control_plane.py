@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -11,8 +10,8 @@ from tests.kubernetes import control_plane as planes
 from tests.kubernetes.control_plane import ControlPlane
 from tests.kubernetes.installation import OVERHEAD, install, runtime_class
 from tests.kubernetes.kubectl import Kubectl, Refused
+from tests.kubernetes.timing import Record, took
 from tests.kubernetes.workloads import pod
-from tests.tables import TABLE
 from tests.waiting import eventually
 
 CRD = {
@@ -55,12 +54,10 @@ READER = [
 ]
 
 
-def test_it_is_there_within_moments(
-    tmp_path_factory: pytest.TempPathFactory, record_property: Callable[[str, object], None]
-) -> None:
+def test_it_is_there_within_moments(tmp_path_factory: pytest.TempPathFactory, record_property: Record) -> None:
     began = time.monotonic()
     with planes.running(tmp_path_factory.mktemp("plane")) as plane:
-        record_property(TABLE, ("a Kubernetes", "control plane alone", "seconds", f"{time.monotonic() - began:.1f}"))
+        took(record_property, "control plane alone", began)
         assert plane.answer("/readyz") == b"ok"
     assert plane.answer("/readyz") is None
 
