@@ -11,6 +11,7 @@ where it was; `bin` is there when it is whole. Needs root, 4 GB of disk, and sev
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -19,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from tests.kubernetes.debian_source import Archive, Away
 
@@ -60,21 +61,38 @@ def build(say: Say, cache: Path = CACHE) -> Path:
         say(f"the package sources do not answer ({away}); {earlier} serves")
         return earlier
     home = cache / f"{version}-{recipe()}"
-    if not (home / "bin").exists():
-        _make(archive, version, home, say)
+    partial = home.with_name(f"{home.name}.partial")
+    with (cache / "lock").open("w") as lock:
+        _hold(lock, say)
+        if not (home / "bin").exists():
+            _make(archive, version, home, partial, lock, say)
+        shutil.rmtree(partial, ignore_errors=True)
     return home / "bin"
 
 
-def _make(archive: Archive, version: str, home: Path, say: Say) -> None:
+def _hold(lock: IO[str], say: Say) -> None:
+    """Wait for another build: of another checkout, or what an interrupted one still compiles."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("waiting for another build on this machine")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def _make(archive: Archive, version: str, home: Path, partial: Path, lock: IO[str], say: Say) -> None:
     _install(say)
-    partial = home.with_name(f"{home.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     source = _once(partial / "source", lambda folder: archive.source(SOURCE_PACKAGE, version, folder), say)
     tools = _once(partial / "tools", lambda folder: archive.unpack(TOOLS, folder), say)
-    (top,) = (path for path in source.iterdir() if path.is_dir())
+    (debian,) = source.glob("*/debian")
+    top = debian.parent
     with (partial / "log").open("a") as log:
         process = subprocess.Popen(
-            ["sh", str(RECIPE), str(top), str(tools)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            ["sh", str(RECIPE), str(top), str(tools)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            pass_fds=(lock.fileno(),),  # held for as long as anything compiles, also when this process has died
         )
         assert process.stdout is not None
         for line in process.stdout:
@@ -91,7 +109,6 @@ def _make(archive: Archive, version: str, home: Path, say: Say) -> None:
         shutil.copy2(top / "_output/bin" / program, programs)
     shutil.copy2(tools / "usr/bin/etcd", programs)
     programs.rename(home / "bin")
-    shutil.rmtree(partial)
 
 
 def _once(folder: Path, fill: Callable[[Path], object], say: Say) -> Path:
