@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import time
@@ -80,6 +81,44 @@ def test_pods_run_on_while_containerd_is_restarted(
     assert meanwhile == PAGE.encode()
     works(site, node, web, launch)
     took(record_property, "containerd restarted, until its pod works", began)
+
+
+@pytest.mark.parametrize("victim", ["kubelet", "containerd", "worker"])
+def test_a_deployment_comes_up_although_a_process_of_its_node_is_killed_meanwhile(
+    site: Site, node: Own, victim: str
+) -> None:
+    name = f"killed-{victim}"
+    site.kubectl.apply(workloads.deployment(name, 3, {"image": site.image("web"), "readinessProbe": http_probe()}))
+    namespace = site.kubectl.namespace
+    eventually(lambda: any(_of(launch, name) for launch in histories.launches(node.cluster, namespace).values()))
+    if victim == "kubelet":
+        node.node.kubelet.stop(signal.SIGKILL)
+        node.node.start_kubelet()
+    else:
+        os.kill(node.cluster.pid(victim), signal.SIGKILL)
+    site.kubectl("rollout", "status", f"deployment/{name}", "--timeout=240s", seconds=260)
+    for pod in site.pods(f"app={name}"):
+        assert eventually(lambda pod=pod: _greets(site, pod["metadata"]["name"]))
+    made = [launch for launch in histories.launches(node.cluster, namespace).values() if _of(launch, name)]
+    site.remove("deployment", name)
+    assert eventually(lambda: site.left_of(*made) == [], 180)
+
+
+def _of(launch: Launch, deployment: str) -> bool:
+    return launch.requested is not None and launch.requested.name.startswith(f"{deployment}-")
+
+
+def test_a_pod_that_is_asked_for_while_the_bus_is_away_starts_when_it_is_back(site: Site, node: Own) -> None:
+    node.cluster.stop("bus")
+    try:
+        site.kubectl.apply(workloads.pod("patient", {"image": site.image("web")}))
+        said = eventually(lambda: "E-BUS-001" in site.events("patient"), 120)
+    finally:
+        node.cluster.start("bus")
+    assert said
+    site.ready("patient")
+    assert _greets(site, "patient")
+    site.remove("pod", "patient")
 
 
 def test_a_drained_node_has_nothing_left_of_its_pods_and_serves_again_after(

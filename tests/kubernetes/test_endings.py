@@ -82,6 +82,19 @@ def test_nothing_of_a_deleted_pod_is_left_on_its_node(site: Site, node: Own, rec
     took(record_property, "a pod with a grace of 5 s, from delete until the node has nothing of it", began)
 
 
+def test_pods_that_are_deleted_while_they_start_leave_nothing(site: Site, node: Own) -> None:
+    """Each a little later than the one before it: wherever its launch was by then."""
+    names = [f"brief-{number}" for number in range(5)]
+    for number, name in enumerate(names):
+        site.kubectl.apply(workloads.pod(name, {"image": site.image("web")}, terminationGracePeriodSeconds=1))
+        eventually(lambda name=name: site.statuses(name))
+        time.sleep(0.4 * number)
+        site.remove("pod", name)
+    mine = histories.launches(node.cluster, site.kubectl.namespace).values()
+    briefly = [launch for launch in mine if launch.requested is not None and launch.requested.name in names]
+    assert eventually(lambda: site.left_of(*briefly) == [], 180)
+
+
 def ended(node: Own, pod: dict[str, Any]) -> list[Container]:
     """The pod's containers, once the history has the end of each."""
 

@@ -152,3 +152,9 @@ def test_an_image_that_nobody_admitted_does_not_start_and_the_pods_events_say_wh
     site.kubectl.apply(workloads.pod("unsigned", shell(plain, "echo never")))
     assert eventually(lambda: "E-SIGN-003" in site.events("unsigned"), 120)
     site.remove("pod", "unsigned")
+
+
+def test_a_pod_of_the_hosts_network_is_refused_and_its_events_say_why(site: Site) -> None:
+    site.kubectl.apply(workloads.pod("hosts", {"image": site.image("web")}, hostNetwork=True))
+    assert eventually(lambda: "E-SANDBOX-002" in site.events("hosts"), 120)
+    site.remove("pod", "hosts")

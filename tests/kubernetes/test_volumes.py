@@ -101,6 +101,18 @@ def test_an_empty_dir_outlasts_a_container_and_the_host_reads_none_of_it(site: S
         assert not any(SECRET.encode() in path.read_bytes() or "note" in path.name for path in files)
 
 
+def test_what_an_init_container_wrote_is_there_for_the_others_of_its_pod(site: Site) -> None:
+    mounts = [{"name": "one", "mountPath": "/cache"}]
+    first = shell(site.image("shell"), f"echo '{SECRET}' > /cache/note", volumeMounts=mounts)
+    spec = mounting("prepared", site.image("shell"), {"emptyDir": {}}, "/cache")
+    spec["spec"]["initContainers"] = [{"name": "first", **first}]
+    spec["spec"]["containers"].append({**spec["spec"]["containers"][0], "name": "second"})
+    with site.running(spec):
+        for container in ("main", "second"):
+            said = site.kubectl("exec", "prepared", "-c", container, "--", "/bin/sh", "-c", "cat /cache/note")
+            assert said == f"{SECRET}\n"
+
+
 def test_a_volume_that_no_rule_names_is_refused_by_its_destination(site: Site) -> None:
     site.kubectl.apply(mounting("elsewhere", site.image("shell"), {"emptyDir": {}}, "/elsewhere"))
     assert eventually(lambda: "E-CONFIG-001" in (said := site.events("elsewhere")) and "/elsewhere" in said, 120)
