@@ -1,15 +1,13 @@
 """A node for a control plane: scheduler and kubelet, over a local stack's containerd with its handler `enclave-cc`.
 
 The kubelet's folder is the stack's, so whatever mount or process of it should be left is found by the stack's own
-`residue`. What a kubelet keeps elsewhere (its names below /var/log, the kernel's settings) is taken back here.
+`residue`. What a kubelet keeps elsewhere is taken back by `leftovers`.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import signal
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,32 +15,21 @@ from deploy.local.containerd import PAUSE
 from deploy.local.programs import listening
 from deploy.local.stack import Stack
 from tests.kubernetes.control_plane import ControlPlane
+from tests.kubernetes.leftovers import Leftovers
 from tests.kubernetes.processes import free_ports
 
 NAME: Final = "localhost"
 """The API server finds the kubelet by its node's name, at 127.0.0.1: no other address of this machine is used."""
-SETTINGS: Final = (
-    "vm/overcommit_memory",
-    "vm/panic_on_oom",
-    "kernel/panic",
-    "kernel/panic_on_oops",
-    "kernel/keys/root_maxkeys",
-    "kernel/keys/root_maxbytes",
-)
-"""What a kubelet sets. Source: kubernetes pkg/kubelet/cm/container_manager_linux.go, setupKernelTunables."""
-LOGS: Final = (Path("/var/log/pods"), Path("/var/log/containers"))
-"""Where a kubelet writes, and nobody can tell it otherwise. Source: pkg/kubelet/kuberuntime/kuberuntime_manager.go."""
 
 
 class Node:
     """One node, which serves the handler `enclave-cc`."""
 
-    def __init__(self, plane: ControlPlane, stack: Stack) -> None:
-        """Write the configurations; nothing is started."""
+    def __init__(self, plane: ControlPlane, stack: Stack, namespace: str) -> None:
+        """Write the configurations; nothing is started. Only pods of `namespace` are to run here."""
         self._plane = plane
         self._stack = stack
-        self._before = {name: _setting(name).read_text() for name in SETTINGS if _setting(name).exists()}
-        self._made = [folder for folder in LOGS if not folder.exists()]
+        self._leftovers = Leftovers(namespace)
         kubelet, health, scheduler = free_ports(3)
         self._serves = listening(kubelet)
         folder = plane.folder / "kubelet"
@@ -78,30 +65,11 @@ class Node:
         conditions = json.loads(answer)["status"].get("conditions", []) if answer else []
         return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
-    def stop(self, *namespaces: str) -> None:
-        """Stop both, and take back what a kubelet leaves of the pods of these namespaces outside its folder."""
+    def stop(self) -> None:
+        """Stop both, and take back what a kubelet leaves outside its folder."""
         self.kubelet.stop(signal.SIGKILL)
         self.scheduler.stop()
-        for name, value in self._before.items():
-            if _setting(name).read_text() != value:
-                _setting(name).write_text(value)
-        for path in self.left(*namespaces):
-            if path.is_symlink():
-                path.unlink()
-            else:
-                shutil.rmtree(path)
-        for folder in self._made:
-            with suppress(OSError):  # another kubelet of this machine has its names there by now
-                folder.rmdir()
-
-    def left(self, *namespaces: str) -> list[Path]:
-        """A kubelet's names for the logs of these namespaces' pods, which its users cannot move."""
-        found = []
-        for namespace in namespaces:
-            pods, containers = LOGS
-            found += list(pods.glob(f"{namespace}_*"))
-            found += list(containers.glob(f"*_{namespace}_*"))
-        return found
+        self._leftovers.take_back()
 
     def _configuration(self, port: int, health: int) -> dict[str, object]:
         serving = self._plane.authority.issue("kubelet", "kubelet", names=(NAME, "127.0.0.1"))
@@ -149,7 +117,3 @@ class Node:
             f"--container-runtime-endpoint=unix://{self._stack.layout.containerd}",
             f"--pod-infra-container-image={self._stack.layout.registry_host}/{PAUSE}",
         ]
-
-
-def _setting(name: str) -> Path:
-    return Path("/proc/sys") / name

@@ -142,9 +142,9 @@ def own() -> Iterator[Site]:
         stack.up()
         cluster = Cluster(stack)
         workloads.publish(cluster)
-        node = Node(plane, stack)
         site = Site(Kubectl(plane.kubectl.program, plane.kubectl.config, namespace()), stack.layout.registry_host, None)
-        ends.callback(node.stop, site.kubectl.namespace)
+        node = Node(plane, stack, site.kubectl.namespace)
+        ends.callback(node.stop)
         node.start()
         installation.install(plane.kubectl, NAME)
         with _namespaced(site.kubectl):
