@@ -118,6 +118,11 @@ def write(layout: Layout) -> Path:
     return path
 
 
+def network(layout: Layout) -> str:
+    """The name of the pods' network, by which the network's plugins know the stack."""
+    return f"enclave-cc-{layout.name}"
+
+
 def path_with_shim(layout: Layout) -> str:
     """containerd's PATH: it is found there itself, and finds a runtime's shim by name.
 
@@ -145,4 +150,4 @@ def _pod_network(layout: Layout, addresses: Path) -> str:
         "routes": [{"dst": "0.0.0.0/0"}],
     }
     plugins = [{"type": "ptp", "ipMasq": False, "ipam": ipam}]
-    return json.dumps({"cniVersion": "0.4.0", "name": f"enclave-cc-{layout.name}", "plugins": plugins}, indent=1)
+    return json.dumps({"cniVersion": "0.4.0", "name": network(layout), "plugins": plugins}, indent=1)

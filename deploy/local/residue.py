@@ -1,6 +1,6 @@
 """What a stack has on this machine outside its processes' memory: found by name, removed, and looked for again.
 
-Zone: host. May import: `deploy.local.{layout,programs}`, the standard library.
+Zone: host. May import: `deploy.local.{containerd,layout,programs}`, the standard library.
 
 Several stacks and other container engines may share the machine, so nothing is inferred from "what is new":
 
@@ -8,7 +8,7 @@ Several stacks and other container engines may share the machine, so nothing is 
   or its root lies in the stack's folders, or one of the stack's cgroups holds it;
 - a mount belongs to it if its target or its source lies in the folders (this includes pods' network namespaces);
 - a loop device, if its image file does; a cgroup, if it bears the id of a container that the stack's folders know;
-- a network device, if the pods' subnet is routed to it.
+- a network device, if the pods' subnet is routed to it; what the network's plugins noted of a pod, if it names the pod.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from deploy.local.containerd import network
 from deploy.local.layout import Layout
 from deploy.local.programs import MARK
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
 GO_SHIM_SOCKETS: Final = Path("/run/containerd/s")
+NETWORK_NOTES: Final = Path("/var/lib/cni/results")
+"""Where containerd's libcni notes what it did for a pod until it undoes it; no configuration of containerd moves it."""
 KILL_WITHIN: Final = 10.0
 _CONTAINER_ID: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -98,6 +101,7 @@ class Residue:
             *(f"network device {device}" for device in self.devices()),
             *(f"folder {folder}" for folder in self.folders()),
             *(f"socket {socket}" for socket in self._shim_sockets()),
+            *(f"file {path}" for path in self._network_notes()),
         ]
 
     def remove(self, *, keep_data: bool = False) -> None:
@@ -115,7 +119,7 @@ class Residue:
         for cgroup in (*self.cgroups(), *parents):
             with contextlib.suppress(OSError):
                 cgroup.rmdir()  # refused while it has processes or children: then it is others' too
-        for path in self._shim_sockets():
+        for path in (*self._shim_sockets(), *self._network_notes()):
             path.unlink(missing_ok=True)
         if not self.mounts():  # never delete through a mount that is still there
             shutil.rmtree(self.layout.run, ignore_errors=True)
@@ -150,8 +154,11 @@ class Residue:
         own = (str(self.layout.root), str(self.layout.run))
         return path in own or path.startswith(tuple(f"{folder}/" for folder in own))
 
-    def _names(self, cgroup: str) -> bool:
-        return any(identity in self.ids for identity in _CONTAINER_ID.findall(cgroup))
+    def _names(self, name: str) -> bool:
+        return any(identity in self.ids for identity in _CONTAINER_ID.findall(name))
+
+    def _network_notes(self) -> list[Path]:
+        return [path for path in NETWORK_NOTES.glob("*") if self._names(path.name)]
 
     def _shim_sockets(self) -> Iterator[Path]:
         """containerd 1.6, runtime/v2/shim SocketAddress: SHA-256 of `address/namespace/id`."""
@@ -164,6 +171,9 @@ class Residue:
 def of(layout: Layout) -> Residue:
     """The traces of a stack; call while its folders are there, for they know its containers."""
     known = {identity for folder in _walk(layout.run) for identity in _CONTAINER_ID.findall(folder.name)}
+    # A pod's own network is named by its stack, the loopback of every pod alike.
+    noted = re.compile(rf"{re.escape(network(layout))}-([0-9a-f]{{64}})-.*")
+    known |= {match[1] for path in NETWORK_NOTES.glob("*") if (match := noted.fullmatch(path.name))}
     return Residue(layout, frozenset(known))
 
 

@@ -82,11 +82,12 @@ def test_a_stack_with_running_pods_goes_without_a_trace(stack: Stack) -> None:
     address = run_plain_pod(stack)
     traces = residue.of(stack.layout)
     kinds = {line.split()[0] for line in traces.left_behind()}
-    assert {"process", "mount", "cgroup", "network", "folder"} <= kinds
+    assert {"process", "mount", "cgroup", "network", "folder", "file"} <= kinds
     assert stack.down() == []
     assert traces.left_behind() == []
     routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
     assert address not in routes
+    assert not list(residue.NETWORK_NOTES.glob(f"enclave-cc-{stack.layout.name}-*"))
 
 
 def test_a_killed_supervisor_is_replaced_and_its_processes_with_it(stack: Stack) -> None:
