@@ -59,6 +59,10 @@ e2e-kubernetes *args:
     python -m tests.kubernetes.build
     exec pytest tests/kubernetes "$@"
 
+# A node from nothing and back on every containerd that can be had, killed on the way. Needs root, and eight minutes.
+e2e-node *args:
+    pytest tests/e2e/test_node_install.py tests/e2e/node_releases.py "$@"
+
 # A machine's whole stack, a redis pod from an encrypted image, its history and its proof. Needs root.
 demo *args:
     enclave-cc demo "$@"

@@ -320,5 +320,25 @@ REMEDIES: Final[dict[Code, Remedy]] = {
         "a witness did not answer as it should",
         "Bring the witness up, and read its answer under `got`: the log goes on without it only while a quorum does.",
     ),
+    Code.NODE_CONTAINERD: Remedy(
+        "the node's containerd cannot be given our handler without losing something",
+        "Read what would be lost, mend containerd's own configuration, and install again; nothing was changed.",
+    ),
+    Code.NODE_SERVICE: Remedy(
+        "containerd or a service of ours did not serve after it was started",
+        "Read its log on the node, mend what it names, and run the command again; the node is as it was before.",
+    ),
+    Code.NODE_PAYLOAD: Remedy(
+        "a payload is not what it says it is",
+        "Fetch the released payload again, by its digest, and install that.",
+    ),
+    Code.NODE_BUSY: Remedy(
+        "somebody else is at work on the node, or confidential pods run there",
+        "Wait for the other run, or drain the node; then run the command again.",
+    ),
+    Code.NODE_OTHER: Remedy(
+        "the command reached another machine than the one that was meant",
+        "Compare the node's machine-id with the one given, and give the root of the right node.",
+    ),
 }
 """In the order of `faults.Code`."""

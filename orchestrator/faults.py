@@ -95,6 +95,11 @@ class Code(StrEnum):
     AUDIT_STREAM = "E-AUDIT-010"
     AUDIT_LEASE = "E-AUDIT-011"
     AUDIT_WITNESS = "E-AUDIT-012"
+    NODE_CONTAINERD = "E-NODE-001"
+    NODE_SERVICE = "E-NODE-002"
+    NODE_PAYLOAD = "E-NODE-003"
+    NODE_BUSY = "E-NODE-004"
+    NODE_OTHER = "E-NODE-005"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Every process of a stack: its command, how one sees that it is ready, how long it may take to stop.
 
-Zone: host. May import: `deploy.local.{layout,containerd}`, `workers.host.{node,shim.start}`.
+Zone: host. May import: `deploy.local.{layout,containerd}`, `deploy.node.serving`, `workers.host.{node,shim.start}`.
 
 In the order of starting; stopped in reverse. Each is one that may be killed at any moment: see `supervision`.
 """
@@ -17,6 +17,7 @@ from typing import Final
 
 from deploy.local import containerd
 from deploy.local.layout import Layout
+from deploy.node.serving import serving
 from workers.host.node import ENVIRONMENT as NODE_CONFIG
 from workers.host.shim.start import ZYGOTE
 
@@ -114,19 +115,6 @@ def listening(port: int) -> Callable[[], bool]:
 
     def ready() -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return True
-        return False
-
-    return ready
-
-
-def serving(path: Path) -> Callable[[], bool]:
-    """Ready when the Unix socket `path` takes connections: the file alone may be left from a process that died."""
-
-    def ready() -> bool:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(1)
-            client.connect(str(path))
             return True
         return False
 

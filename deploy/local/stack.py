@@ -1,6 +1,6 @@
 """A stack: make it, start it in order, tell how it is, stop it and prove that nothing is left.
 
-Zone: host. May import: all of `deploy.local`, `deploy.payload`, `orchestrator.{bus,faults}`.
+Zone: host. May import: all of `deploy.local`, `deploy.{payload,supervisord}`, `orchestrator.{bus,faults}`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from deploy.local import (
 from deploy.local.layout import Layout
 from deploy.local.owner import Owner
 from deploy.local.programs import MARK, Program
-from deploy.local.supervision import ProcessState, Supervisor
+from deploy.local.supervision import Supervisor
 from deploy.payload.bundle import build_bundle
 from deploy.payload.roles import BOOT
+from deploy.supervisord import ProcessState
 from orchestrator.bus import Credentials, connect, ensure_streams
 from orchestrator.bus.settings import BusSettings
 from orchestrator.faults import Code, Permanent, Temporary

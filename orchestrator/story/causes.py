@@ -354,5 +354,25 @@ _CAUSES: Final[dict[Code, tuple[tuple[str, str, Sign | None], ...]]] = {
         ("the witness is down or unreachable", "its status", None),
         ("the witness has seen a longer log", "its checkpoint against ours", None),
     ),
+    Code.NODE_CONTAINERD: (
+        ("containerd's CRI is switched off", "disabled_plugins in its configuration", None),
+        ("its configuration is a template, or is imported in parts", "`containerd config dump`", None),
+    ),
+    Code.NODE_SERVICE: (
+        ("node.toml names what is not there", "the worker's log on the node", None),
+        ("containerd was broken before", "its log on the node", None),
+    ),
+    Code.NODE_PAYLOAD: (
+        ("a copy that was cut off or edited", "`enclave-cc payload verify`", None),
+        ("a full disk", "df of /opt", None),
+    ),
+    Code.NODE_BUSY: (
+        ("an operator's Job runs on the node", "the Jobs of its namespace", None),
+        ("pods with the runtime class run there", "kubectl get pods, by node", None),
+    ),
+    Code.NODE_OTHER: (
+        ("the node was made anew under its old name", "the machine-id in the node's status", None),
+        ("another root was given", "--root", None),
+    ),
 }
 """Code: (cause, how to tell, the sign in the launch that shows it), the most frequent first."""
