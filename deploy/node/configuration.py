@@ -199,10 +199,11 @@ def _reads(pattern: str, path: str, root: str) -> bool:
 
 
 def _version(text: str, release: Release) -> int:
-    """A file's version; of none, the one that this containerd is at home with."""
-    if not text.strip():
+    """A file's version; of one that says nothing, the one that this containerd is at home with."""
+    document = tomllib.loads(text)
+    if not document:
         return 3 if release.merges_imports else 2
-    version = tomllib.loads(text).get("version", 1)
+    version = document.get("version", 1)
     if not isinstance(version, int) or version not in RUNTIMES:
         raise _refused("containerd's configuration has an unknown version", "1 to 4", repr(version), "a newer payload")
     return version

@@ -8,8 +8,8 @@ One form for each of containerd's configurations; sources: containerd docs/cri/c
   says of this plugin must be in the version of the root file, or one of the two is lost (tried with 2.1.9).
 - Version 3 and 4: images and runtime are two plugins.
 
-1.6 has one snapshotter for all pods: ours then serves ordinary images as overlayfs does. From 1.7 it is the handler's, and
-no other pod depends on us; the pod says by an annotation for which handler its images are pulled (docs/adr/0021).
+1.6 has one snapshotter for all pods: ours then serves ordinary images as overlayfs does. From 1.7 it is the handler's,
+and no other pod depends on us; the pod says by an annotation for which handler its images are pulled (docs/adr/0021).
 """
 
 from __future__ import annotations

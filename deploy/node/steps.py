@@ -25,7 +25,6 @@ from deploy.node.serving import serving
 from deploy.node.toml_edit import Edit
 from orchestrator.faults import Code, Fault, Permanent, Temporary
 
-READY_WITHIN: Final = 60.0
 _STEP: Final = 0.05
 
 
@@ -40,6 +39,8 @@ class Node:
     """By containerd's socket, as the node calls it."""
     source: Path | None = None
     payload: Payload | None = None
+    patience: float = 60.0
+    """Seconds until what was started must serve."""
 
 
 class Step(Protocol):
@@ -220,13 +221,13 @@ class Service:
         if self.action == "stop" or not self.socket:
             return
         ready = serving(node.places.reach(self.socket))
-        _wait(lambda: None if ready() else self._silent())
+        _wait(lambda: None if ready() else self._silent(node.patience), node.patience)
 
-    def _silent(self) -> Temporary:
+    def _silent(self, patience: float) -> Temporary:
         return Temporary(
             Code.NODE_SERVICE,
             f"{self.service} does not serve",
-            expected=f"an answer at {self.socket} within {READY_WITHIN:g} s",
+            expected=f"an answer at {self.socket} within {patience:g} s",
             got="none",
             advice=f"read its log on the node: journalctl -u {self.service}",
         )
@@ -261,7 +262,7 @@ class Probe:
 
     def do(self, node: Node) -> None:
         """See `Step`."""
-        _wait(lambda: self._look(node.cri(self.socket)))
+        _wait(lambda: self._look(node.cri(self.socket)), node.patience)
 
     def _look(self, cri: Cri) -> Fault | None:
         try:
@@ -307,8 +308,8 @@ def unpacked(content: str | None) -> bytes | None:
     return None if content is None else base64.b64decode(content, validate=True)
 
 
-def _wait(look: Callable[[], Fault | None]) -> None:
-    ends = time.monotonic() + READY_WITHIN
+def _wait(look: Callable[[], Fault | None], patience: float) -> None:
+    ends = time.monotonic() + patience
     while (fault := look()) is not None:
         if time.monotonic() > ends:
             raise fault

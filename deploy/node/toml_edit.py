@@ -6,8 +6,8 @@ Pure. What is new is put in as lines of its own, which come out as they went in,
 that would not say what is meant (a table in one line, dotted names) the parsed document is changed instead.
 
 Two kinds of change, because they end differently: a table of ours (`tables`) goes as a whole, whatever was added to it
-since; a value of theirs that had to be another (`values`) goes back to what it was, unless somebody has changed it since:
-then it is theirs. What was not there goes, with the tables that had to be made for it.
+since; a value of theirs that had to be another (`values`) goes back to what it was, unless somebody has changed it
+since: then it is theirs. What was not there goes, with the tables that had to be made for it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import tomlkit
+from tomlkit.items import InlineTable
 
 Key = tuple[str, ...]
 Value = str | bool | int | Sequence[str]
@@ -31,7 +32,7 @@ class Wanted:
     values: Mapping[Key, Value]
     imports: tuple[str, ...] = ()
     version: int = 0
-    """Of a file that does not exist yet; 0 for none."""
+    """Of a file that says nothing yet; 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def _put_lines(text: str, values: Mapping[Key, Value]) -> tuple[str, list[tuple[
 def _block(text: str, wanted: Wanted, values: Mapping[Key, Value]) -> str:
     """What stands at the end of the file: our tables, and heads for values whose table has none."""
     parts = []
-    if wanted.version and not text.strip():
+    if wanted.version and not tomllib.loads(text):
         parts.append(f"version = {wanted.version}\n")
     heads: dict[Key, dict[str, Value]] = {}
     for path, value in values.items():
@@ -137,7 +138,7 @@ def _cut(text: str, edit: Edit) -> str:
 
 def _add_parsed(text: str, wanted: Wanted) -> tuple[str, Edit]:
     document = tomlkit.parse(text)
-    if wanted.version and not text.strip():
+    if wanted.version and not document:
         document["version"] = wanted.version
     created: list[Key] = []
     values: list[tuple[Key, Value, str | None]] = []
@@ -152,7 +153,7 @@ def _add_parsed(text: str, wanted: Wanted) -> tuple[str, Edit]:
         if path[-1] in parent and _plain(parent[path[-1]]) == dict(members):
             continue
         parent.pop(path[-1], None)
-        table = tomlkit.table()
+        table: Any = tomlkit.inline_table() if _inline(parent) else tomlkit.table()
         for name, member in members.items():
             table[name] = member
         parent[path[-1]] = table
@@ -198,10 +199,14 @@ def _made(document: Any, path: Key, created: list[Key]) -> Any:
     table = document
     for depth, name in enumerate(path, 1):
         if name not in table:
-            table[name] = tomlkit.table(is_super_table=True)
+            table[name] = tomlkit.inline_table() if _inline(table) else tomlkit.table(is_super_table=True)
             created.append(path[:depth])
         table = table[name]
     return table
+
+
+def _inline(table: Any) -> bool:
+    return isinstance(table, InlineTable)
 
 
 def _at(document: Any, path: Key) -> Any | None:

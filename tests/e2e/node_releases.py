@@ -1,4 +1,4 @@
-"""`just e2e-node`: the story on containerd 2.1; containerd's own reading of every configuration; kills on a real node."""
+"""`just e2e-node`: the story on later containerds; commands killed on a real node, and run again."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Room:
         self.root, self._memory = folder / "root", folder / "memory.json"
         self.version, self.flavour = release, flavour
         self.places = Places(self.root)
-        for name in ("etc/supervisor/conf.d", "etc/enclave-cc", "run/enclave-cc", "opt", "var/lib"):
+        for name in ("etc/supervisor/conf.d", "etc/enclave-cc", "run/enclave-cc", "opt", "usr/local/bin", "var/lib"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         self.write("etc/enclave-cc/node.toml", NODE_TOML)
         self.write("etc/machine-id", "0123456789abcdef0123456789abcdef\n")
@@ -109,7 +109,7 @@ class Room:
     def operations(self, payload: Path | None = None, told: Told = lambda _: None, machine: str = "") -> Operations:
         keeper = Keeper(self)
         given = None if payload is None else read(payload)
-        node = Node(self.places, keeper, self, lambda _: Answers(self), payload, given)
+        node = Node(self.places, keeper, self, lambda _: Answers(self), payload, given, patience=0.2)
         return Operations(node, self.flavour, machine, told)
 
     # -- what happens on it
@@ -131,6 +131,8 @@ class Room:
 
     def restart_containerd(self) -> None:
         memory = self.memory
+        if self.flavour.name == "microk8s":  # its service fills in the template when it starts
+            self.write(self.flavour.effective, self.text(self.flavour.config))
         self.change(restarts=memory["restarts"] + 1, served=sorted(self._handlers()))
 
     # -- containerd, the program

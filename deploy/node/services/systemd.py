@@ -15,9 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from jeepney import DBusAddress, MessageType, Properties, new_method_call
+from jeepney import DBusAddress, HeaderFields, Message, MessageType, Parser, Properties, new_method_call
 from jeepney.auth import BEGIN, Authenticator
-from jeepney.io.blocking import DBusConnection
 
 from deploy.node.services import CPU, ZYGOTE, Unit
 from orchestrator.faults import Code, Temporary
@@ -42,7 +41,6 @@ RestartSec=1
 # What a service started for a pod outlives it: the monitors of pods' containers, the shims, the enclaves' mounts.
 KillMode=process
 Delegate=yes
-OOMScoreAdjust=-999
 LimitNOFILE=1048576
 TasksMax=infinity
 
@@ -127,7 +125,7 @@ class Systemd:
                 link.settimeout(_WITHIN)
                 link.connect(str(self._path))
                 _authenticate(link)
-                yield _Ask(DBusConnection(link))
+                yield _Ask(link)
         except OSError as error:
             raise _away("a connection", f"{type(error).__name__}: {error}") from error
 
@@ -135,19 +133,35 @@ class Systemd:
 class _Ask:
     """Method calls on one connection. Raises Temporary(RUNTIME) with the manager's words for what it refuses."""
 
-    def __init__(self, connection: DBusConnection) -> None:
-        self._connection = connection
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._parser = Parser()
+        self._serial = 0
 
     def __call__(self, method: str, signature: str | None = None, *arguments: str) -> str:
         body = self.message(new_method_call(_MANAGER, method, signature, arguments))
         return str(body[0]) if body else ""
 
     def message(self, message: Any) -> Any:
-        reply = self._connection.send_and_get_reply(message, timeout=_WITHIN)
+        """The body of the reply; a variant without its signature."""
+        self._serial += 1
+        self._link.sendall(message.serialise(self._serial))
+        reply = self._reply()
         if reply.header.message_type is MessageType.error:
             raise _away("a call", str(reply.body))
         first = reply.body
         return first[0] if first and isinstance(first[0], tuple) else first
+
+    def _reply(self) -> Message:
+        """To the last call; signals, which the manager sends to all, are passed over."""
+        while True:
+            message = self._parser.get_next_message()
+            if message is None:
+                if not (data := self._link.recv(1 << 16)):
+                    raise ConnectionResetError("the manager closed the connection")
+                self._parser.add_data(data)
+            elif message.header.fields.get(HeaderFields.reply_serial) == self._serial:
+                return message
 
 
 def _authenticate(link: socket.socket) -> None:

@@ -36,7 +36,10 @@ def test_every_recipe_in_the_readme_exists(repository: Path) -> None:
     assert asked <= recipes
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/operations/output.md", "docs/operations/replay.md"])
+PAGES = ("README.md", "docs/operations/node.md", "docs/operations/output.md", "docs/operations/replay.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_subcommand_and_option_of_a_page_exists(repository: Path, page: str) -> None:
     for words in typed(repository, page):
         if words[0] != "enclave-cc":

@@ -1,7 +1,7 @@
 """install, upgrade, rollback and uninstall, killed at every line of their journal, and run again.
 
-A child process is killed (SIGKILL) the moment a line is on the disk: before a step (its `begun`), after it (its `done`),
-and after it without that line, as if the kill had come a moment sooner. Then the same command runs again.
+A child process is killed (SIGKILL) the moment a line is on the disk: before a step (its `begun`), after it (its
+`done`), and after it without that line, as if the kill had come a moment sooner. Then the same command runs again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from orchestrator.faults import Fault
 from tests.simulators.machine_room import CONFIG_1, CONFIG_2, Room
 from tests.trees import tree
 
-KEPT = ("etc", "opt", "var")
+KEPT = ("etc", "opt", "usr", "var")
 JOURNALS = ("var/lib/enclave-cc/node/journal", "var/lib/enclave-cc/node/journal.previous")
 Act = Callable[[Operations], Report]
 VERBS: dict[str, tuple[tuple[int, ...], int | None, Act]] = {
