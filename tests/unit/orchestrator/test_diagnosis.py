@@ -22,6 +22,7 @@ from tests.tables import TABLE
 CASES = corpus.cases()
 WITHOUT_A_LAUNCH: Final = {
     **{code: "said of the audit log" for code in Code if code.name.startswith("AUDIT_")},
+    **{code: "said of a node, by whoever changes it" for code in Code if code.name.startswith("NODE_")},
     **{code: "of a command beside a workload; the launch goes on" for code in Code if code.name.startswith("EXEC_")},
     **{code: "said of a log" for code in Code if code.name.startswith("OUTPUT_")},
     Code.INPUT: "said to whoever asked wrongly, before anything is done",
