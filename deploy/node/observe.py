@@ -23,7 +23,7 @@ from deploy.node.services import CPU, ZYGOTE, Unit
 from deploy.node.settings import Release
 from deploy.node.steps import Node
 from workers.host import node as node_config
-from workers.host.node_file import ENVIRONMENT, SHIMS
+from workers.host.node_file import BOOT_BUNDLE, ENVIRONMENT, PODS, SHIMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def observe(
         handlers=tuple(sorted(seen.effective.handlers)),
         socket=seen.effective.socket,
         settings=digest,
-        busy=_busy(places),
+        busy=_busy(places, settings(places)[0]),
     )
 
 
@@ -128,14 +128,14 @@ def _unpacked(places: Places) -> Iterable[str]:
                 yield f"{PAYLOADS}/{entry.name}"
 
 
-def _busy(places: Places) -> frozenset[str]:
-    """Payloads that a process has mapped, by the node's own /proc where it is mounted here."""
-    table = places.here("proc") if places.here("proc/self").exists() else Path("/proc")
-    folder = places.there(PAYLOADS)
+def _busy(places: Places, config: node_config.Node) -> frozenset[str]:
+    """Payloads that pods came from: their shims and their app enclaves are of that one for as long as they live."""
+    folder = re.escape(places.there(PAYLOADS))
     found = set()
-    for maps in table.glob("[0-9]*/maps"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            found |= set(re.findall(rf" {re.escape(folder)}/([0-9a-f]{{16}})/", maps.read_text(errors="replace")))
+    for pod in places.reach(str(config.run_dir / PODS)).glob("*"):
+        with contextlib.suppress(OSError):  # a link leads to where the node sees it, which may be nowhere here
+            pinned = (pod / BOOT_BUNDLE).readlink()
+            found |= set(re.findall(rf"^{folder}/([0-9a-f]{{16}})/", str(pinned)))
     return frozenset(f"{PAYLOADS}/{name}" for name in found)
 
 

@@ -170,6 +170,7 @@ class Operations:
             links=tuple(sorted(links)),
             changes=tuple(replace(change, before=None) for change in target.changes),
             settings=digest,
+            lasting=_lasting(observed, known, payload_folder(wanted.payload)),
         )
         made = plan.to_install(observed, plan.Wanted(full, files, links, target.changes, restart), verb)
         report = Report(full.phase, full.payload, full.previous, full.measurements, seen.version, changed, restart)
@@ -273,6 +274,12 @@ class Operations:
         folder = Path(STATE).parent
         with contextlib.suppress(OSError):
             places.here(str(folder)).rmdir()  # not while the services' state is in it
+
+
+def _lasting(observed: Observed, known: Record | None, folder: str) -> tuple[str, ...]:
+    """Where the services came from that run on: what is started now is the new payload's."""
+    running = any(service.lasting and service.running for service in observed.services)
+    return known.lasting if known is not None and running else (folder,)
 
 
 def _nothing_installed(message: str) -> Permanent:

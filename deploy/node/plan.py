@@ -64,7 +64,7 @@ class Observed:
     settings: str
     """Digest of the administrator's node.toml: services read it when they start."""
     busy: frozenset[str] = frozenset()
-    """Payloads from which something runs."""
+    """Payloads from which pods run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,8 @@ def to_install(observed: Observed, wanted: Wanted, verb: str) -> Plan:
     _configure_containerd(made, observed, wanted)
     _write_record(made, observed.record_bytes, wanted.record.to_json())
     commit = len(made.steps) - 1
-    needed = {folder} | ({payload_folder(wanted.record.previous)} if wanted.record.previous else set())
+    needed = {folder, *wanted.record.lasting}
+    needed |= {payload_folder(wanted.record.previous)} if wanted.record.previous else set()
     for old in sorted(observed.unpacked - needed - observed.busy):
         made.add(Sweep(old))
     return made.plan(verb, wanted.record.payload, commit)

@@ -37,6 +37,8 @@ class Record:
     links: tuple[str, ...]
     changes: tuple[FileChange, ...]
     settings: str
+    lasting: tuple[str, ...] = ()
+    """The payload's folder from which the services were started that an upgrade leaves running."""
 
     def to_json(self) -> bytes:
         """The file's bytes: equal records, equal bytes."""
@@ -49,7 +51,7 @@ def parse(content: bytes) -> Record:
     try:
         document = json.loads(content)
         document["changes"] = tuple(_parse_change(member) for member in document["changes"])
-        for name in ("folders", "files", "links"):
+        for name in ("folders", "files", "links", "lasting"):
             document[name] = tuple(document[name])
         if document.pop("format") == FORMAT:
             return Record(**document)

@@ -101,6 +101,9 @@ class LaunchAgent:
         document = {"pod": pod, "node": self._node.name, "bus_ca": self._node.bus_ca.read_text()}
         (directory / "pod.json").write_text(json.dumps(document))
         (directory / "init-data.toml").write_bytes(init_data)
+        pinned = self._node.pinned_boot_bundle(pod)
+        pinned.unlink(missing_ok=True)
+        pinned.symlink_to(self._node.enclaves.boot_bundle.resolve())
         return directory
 
     def _init_data(self, launch: Launch) -> bytes:

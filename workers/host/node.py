@@ -93,7 +93,18 @@ class Node:
 
     def pod_dir(self, pod: str) -> Path:
         """Where a pod's small run-time files lie; gone with the pod."""
-        return self.run_dir / "pods" / pod
+        return self.run_dir / node_file.PODS / pod
+
+    def pinned_boot_bundle(self, pod: str) -> Path:
+        """A link to the boot bundle of the payload that the pod's agent came from; gone with the pod."""
+        return self.pod_dir(pod) / node_file.BOOT_BUNDLE
+
+    def boot_bundle(self, pod: str) -> Path:
+        """What the pod's app enclaves are made from. An agent knows the one boot bundle that it was released with: a
+        pod that outlives an upgrade of the node keeps it.
+        """
+        pinned = self.pinned_boot_bundle(pod)
+        return pinned.readlink() if pinned.exists() else self.enclaves.boot_bundle
 
     def agent_log(self, pod: str) -> Path:
         """What a pod's agent wrote; kept after a failed launch, for whoever asks why."""

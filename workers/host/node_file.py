@@ -16,6 +16,10 @@ ENVIRONMENT: Final = "ENCLAVE_CC_NODE_CONFIG"
 DEFAULT_PATH: Final = Path("/etc/enclave-cc/node.toml")
 SHIMS: Final = "shims.sock"
 """In the node's `run_dir`: where the worker answers pods' shims."""
+PODS: Final = "pods"
+"""In the node's `run_dir`: a folder for each pod."""
+BOOT_BUNDLE: Final = "boot-bundle"
+"""In a pod's folder: a link to the bundle that its app enclaves are made from."""
 
 
 def read(path: Path | None = None) -> dict[str, Any]:

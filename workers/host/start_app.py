@@ -35,7 +35,7 @@ class StartApp:
     async def __call__(self, command: Command, launch: Launch) -> AppStarted:
         """Raises Permanent(RUNTIME), and what the LibOS raises."""
         container = launch.containers[command.container]
-        bundle = await self._libos.prepare(self._node.enclaves.boot_bundle)
+        bundle = await self._libos.prepare(self._node.boot_bundle(command.pod))
         measurement = bundle.expected_measurement.hex()
         status, pid = await self._runc.known(command.container)
         record = self._runc.record(command.container)

@@ -152,3 +152,14 @@ def test_a_role_enters_the_bus_with_its_own_file_and_the_buss_authority(tmp_path
     with pytest.raises(Permanent) as raised:
         node.credentials_of("worker")
     assert raised.value.code is Code.INPUT
+
+
+def test_a_pod_keeps_the_boot_bundle_of_the_payload_that_its_agent_came_from(tmp_path: Path) -> None:
+    node = load(tmp_path, WHOLE.replace('"/run/ecc"', f'"{tmp_path}/run"'))
+    assert node.boot_bundle("pod-a") == Path("/b.erofs")
+    earlier = tmp_path / "earlier.erofs"
+    earlier.touch()
+    pinned = node.pinned_boot_bundle("pod-a")
+    pinned.parent.mkdir(parents=True)
+    pinned.symlink_to(earlier)
+    assert (node.boot_bundle("pod-a"), node.boot_bundle("pod-b")) == (earlier, Path("/b.erofs"))

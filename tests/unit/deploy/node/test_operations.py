@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.node.places import LOCK
+from deploy.node.places import CURRENT, LOCK
 from orchestrator.faults import Code, Fault
+from tests.payload import make_payload
 from tests.simulators.machine_room import CONFIG_1, CONFIG_2, Room
 from tests.trees import tree
 
@@ -114,12 +115,22 @@ def test_a_service_that_does_not_start_undoes_all(room: Room, payloads: tuple[Pa
     assert (tree(room.root, OWN), room.memory["running"]) == (before, [])
 
 
-def test_an_upgrade_leaves_the_simulated_cpu_running(room: Room, payloads: tuple[Path, Path]) -> None:
+def test_an_upgrade_leaves_the_simulated_cpu_running_and_what_it_runs_from(
+    room: Room, payloads: tuple[Path, Path], folder: Path
+) -> None:
+    third = make_payload(folder / "three", "3", bundles=False)
     said: list[str] = []
     room.operations(payloads[0]).install()
+    first = (room.root / CURRENT).resolve()
     room.operations(payloads[1], said.append).install()
     assert "done: restart enclave-cc-worker" in said
     assert not [line for line in said if "enclave-cc-cpu" in line]
+    room.operations(third).install()
+    assert first.exists(), "it runs from there"
+    room.change(running=[name for name in room.memory["running"] if name != "enclave-cc-cpu"])
+    room.operations(payloads[1]).install()
+    room.operations(third).install()
+    assert not first.exists()
 
 
 def test_rolling_back_twice_is_rolling_back_once(room: Room, payloads: tuple[Path, Path]) -> None:
@@ -135,3 +146,20 @@ def test_without_an_upgrade_there_is_nothing_to_roll_back_to(room: Room, payload
     room.operations(payloads[0]).install()
     with pytest.raises(Fault, match="no earlier payload"):
         room.operations().rollback()
+
+
+def test_a_payload_stays_for_as_long_as_a_pod_of_it_runs(room: Room, payloads: tuple[Path, Path], folder: Path) -> None:
+    """Its agent knows the boot bundle that it was released with, and containers are started again."""
+    third = make_payload(folder / "three", "3", bundles=False)
+    room.operations(payloads[0]).install()
+    first = (room.root / CURRENT).resolve()
+    pod = room.root / "run/enclave-cc/pods/pod-a"
+    pod.mkdir(parents=True)
+    (pod / "boot-bundle").symlink_to(f"/opt/enclave-cc/{first.name}/bundles/sim/boot.erofs")
+    room.operations(payloads[1]).install()
+    room.operations(third).install()
+    assert first.exists()
+    shutil.rmtree(pod.parent)
+    room.change(running=[])
+    room.operations(payloads[1]).install()
+    assert not first.exists()
