@@ -59,7 +59,7 @@ e2e-kubernetes *args:
     python -m tests.kubernetes.build
     exec pytest tests/kubernetes "$@"
 
-# A node from nothing and back on every containerd that can be had, killed on the way. Needs root, and eight minutes.
+# A node from nothing and back on every containerd that can be had, killed on the way. Needs root, and four minutes.
 e2e-node *args:
     pytest tests/e2e/test_node_install.py tests/e2e/node_releases.py "$@"
 

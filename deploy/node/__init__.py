@@ -10,6 +10,7 @@ kills it finds the node either way by running it again: the journal's plan goes 
 - `places`: where everything lies, by the node's own view and by ours. `flavours`: whose containerd it is.
 - `toml_edit`: changing an administrator's file and taking the change out again. `settings`: what containerd must know.
 - `configuration`: which file is changed, and how. `preflight`: what containerd itself makes of the result.
-- `payload`: verified, copied. `services`: systemd's or supervisord's. `probe`: containerd asked over the CRI.
+- `payload`: verified, copied; `oci`: as an image's layout. `services`: systemd's or supervisord's. `probe`: containerd
+  asked over the CRI.
 - `steps`, `plan`, `journal`, `run`: above. `record`: what was installed. `report`: what a run says as its last act.
 """

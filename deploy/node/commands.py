@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from deploy.node import flavours, payload
+from deploy.node import flavours, oci, payload
 from deploy.node.containerd import Program
 from deploy.node.operations import Operations
 from deploy.node.places import Places
@@ -59,7 +60,7 @@ def _with_payload(command: Callable[..., None]) -> Callable[..., None]:
             "folder",
             type=click.Path(path_type=Path, file_okay=False, exists=True),
             default=None,
-            help="The unpacked payload; by default the one that this program is part of.",
+            help="The payload, unpacked or as an OCI layout; by default the one that this program is part of.",
         ),
     ):
         command = option(command)
@@ -140,7 +141,8 @@ def services_of(places: Places, flavour: flavours.Flavour) -> Services:
 
 def _run(given: dict[str, Any], act: Callable[[Operations], Report]) -> None:
     try:
-        report = act(_operations(given))
+        with ExitStack() as stack:
+            report = act(_operations(given, stack))
     except Fault as fault:
         report = Report("failed", error=fault.diagnosis)
     except OSError as problem:
@@ -158,13 +160,15 @@ def _run(given: dict[str, Any], act: Callable[[Operations], Report]) -> None:
         sys.exit(1)
 
 
-def _operations(given: dict[str, Any]) -> Operations:
+def _operations(given: dict[str, Any], stack: ExitStack) -> Operations:
     places = Places(given["root"].absolute(), given["seen_as"])
     flavour = flavours.detect(places)
     source, read = None, None
     if "folder" in given:
-        source = given["folder"] or _own_payload()
-        read = payload.read(source, given["digest"])
+        source, digest = given["folder"] or _own_payload(), given["digest"]
+        if (source / oci.MARK).exists():
+            source, digest = stack.enter_context(oci.unpacked(source, digest))
+        read = payload.read(source, digest)
     node_ = Node(
         places,
         services_of(places, flavour),

@@ -49,6 +49,11 @@ def settings(places: Places) -> tuple[node_config.Node, str]:
     return parsed, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def names() -> tuple[tuple[Unit, str], ...]:
+    """Our services where nobody can tell what they were started with: enough to stop them."""
+    return tuple((Unit(name, "", ()), "") for name in (CPU, "enclave-cc-worker", "enclave-cc-snapshotter", ZYGOTE))
+
+
 def units(places: Places, config: node_config.Node, containerd: str) -> tuple[tuple[Unit, str], ...]:
     """Our services in the order of starting, each with the socket at which it is ready. `containerd`: its socket."""
 
@@ -83,9 +88,8 @@ def observe(
     wanted_files: Iterable[str],
     wanted_links: Iterable[str],
     seen: Software,
-    digest: str,
 ) -> Observed:
-    """Everything that a plan needs to know of this node. `wanted_files`: of services and of containerd."""
+    """What is known of a node without its administrator's settings. `wanted_files`, `wanted_links`: the services'."""
     places = node.places
     known, content = record.load(places.here(RECORD))
     files = {*wanted_files, *(known.files if known else ())}
@@ -104,8 +108,7 @@ def observe(
         ),
         handlers=tuple(sorted(seen.effective.handlers)),
         socket=seen.effective.socket,
-        settings=digest,
-        busy=_busy(places, settings(places)[0]),
+        settings="",
     )
 
 
@@ -128,7 +131,7 @@ def _unpacked(places: Places) -> Iterable[str]:
                 yield f"{PAYLOADS}/{entry.name}"
 
 
-def _busy(places: Places, config: node_config.Node) -> frozenset[str]:
+def busy(places: Places, config: node_config.Node) -> frozenset[str]:
     """Payloads that pods came from: their shims and their app enclaves are of that one for as long as they live."""
     folder = re.escape(places.there(PAYLOADS))
     found = set()

@@ -105,8 +105,11 @@ class Operations:
             seen = observe.software(self.node, self.flavour)
             self._refuse_with_pods(seen)
             changes = [configuration.restored(self.node.places, change) for change in known.changes]
-            services = self._services(seen)
-            observed = self._observed(services, (), (), seen)
+            try:
+                services = self._services(seen)
+            except Permanent:
+                services = observe.names()  # node.toml went first
+            observed = observe.observe(self.node, services, (), (), seen)
             differs = any(change.before != change.after for change in changes)
             restart = not self.flavour.watches and (differs or HANDLER in self._served(seen))
             made = plan.to_uninstall(observed, changes, restart=restart)
@@ -155,7 +158,8 @@ class Operations:
         links = {**node.services.links(units), **settings.links(seen.release, places)}
         known, _ = record.load(places.here(RECORD))
         target = self._target(seen, str(config.run_dir / "snapshotter.sock"), known)
-        observed = self._observed(services, files, links, seen)
+        observed = observe.observe(node, services, files, links, seen)
+        observed = replace(observed, settings=digest, busy=observe.busy(places, config))
         if known is not None and known.payload == wanted.payload:
             observed = replace(observed, missing=())
         needed = [*files, *links, *(change.path for change in target.changes), CURRENT]
@@ -190,16 +194,6 @@ class Operations:
     def _services(self, seen: Software) -> tuple[tuple[Unit, str], ...]:
         config, _ = observe.settings(self.node.places)
         return observe.units(self.node.places, config, seen.effective.socket)
-
-    def _observed(
-        self,
-        services: tuple[tuple[Unit, str], ...],
-        files: Mapping[str, bytes] | tuple[()],
-        links: Mapping[str, str] | tuple[()],
-        seen: Software,
-    ) -> Observed:
-        _, digest = observe.settings(self.node.places)
-        return observe.observe(self.node, services, files, links, seen, digest)
 
     def _served(self, seen: Software) -> frozenset[str]:
         """What containerd serves now; nothing while it is away."""

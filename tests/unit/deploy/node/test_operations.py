@@ -163,3 +163,12 @@ def test_a_payload_stays_for_as_long_as_a_pod_of_it_runs(room: Room, payloads: t
     room.change(running=[])
     room.operations(payloads[1]).install()
     assert not first.exists()
+
+
+def test_all_goes_also_when_an_administrators_settings_went_first(room: Room, payloads: tuple[Path, Path]) -> None:
+    settings = room.root / "etc/enclave-cc/node.toml"
+    before = tree(room.root, (*OWN, "etc/enclave-cc/node.toml"))
+    room.operations(payloads[0]).install()
+    settings.unlink()
+    assert room.operations().uninstall().phase == "uninstalled"
+    assert (tree(room.root, OWN), room.memory["running"]) == (before, [])
