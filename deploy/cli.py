@@ -45,6 +45,7 @@ SUBCOMMANDS: Final = {
     "output-key": ("deploy.publish.output:output_key", "Make a key that opens sealed output."),
     "policy": ("deploy.publish.cli:policy", "The owner's image and launch policy: admit, seal-output, check, put."),
     "kbs": ("deploy.kbs.cli:kbs", "The owner's key broker: init, serve, resources, policies, reference values."),
+    "cluster": ("deploy.cluster.commands:cluster", "A cluster's control plane: its identities, its streams."),
     "payload": ("deploy.payload.commands:payload", "The agent's and boot init's bundles: build, inspect."),
 }
 """Name: (module and attribute, the line that `--help` shows). In the order of `--help`."""
