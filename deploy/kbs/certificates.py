@@ -39,23 +39,27 @@ class Credential:
 class Authority:
     """Certifies leaves only. Its key is in memory until somebody writes the `credential` down."""
 
-    def __init__(self, credential: Credential | None = None) -> None:
+    def __init__(self, credential: Credential | None = None, name: str = "enclave-cc owner") -> None:
         """The authority of `credential` (`Permanent(INPUT)` when that is none), or a new one for ten years."""
         if credential is None:
-            self._key, self._name = ec.generate_private_key(ec.SECP256R1()), _name("enclave-cc owner")
+            self._key, self._name = ec.generate_private_key(ec.SECP256R1()), _name(name)
             self.credential = self._certify_itself()
         else:
             self._key, self._name = _load(credential)
             self.credential = credential
 
-    def tls_server(self, names: Iterable[str]) -> Credential:
-        """For a TLS server of those DNS names and IP addresses; `Permanent(INPUT)` when one is neither."""
+    def tls_server(self, names: Iterable[str], *, calls_its_peers: bool = False) -> Credential:
+        """For a TLS server of those DNS names and IP addresses; `Permanent(INPUT)` when one is neither.
+
+        `calls_its_peers`: servers of one cluster, which show it when they call one another.
+        """
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH, *[ExtendedKeyUsageOID.CLIENT_AUTH] * calls_its_peers]
         alternative = [_general_name(name) for name in names]
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             self._leaf("enclave-cc server", key)
             .add_extension(x509.SubjectAlternativeName(alternative), critical=False)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         return _credential(certificate, key)

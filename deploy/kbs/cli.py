@@ -77,6 +77,15 @@ def init(
         click.echo(f"{made.path}: {made.purpose}")
 
 
+@kbs.command("first-policies")
+@click.argument("policies", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("state", type=click.Path(path_type=Path, file_okay=False))
+def first_policies(policies: Path, state: Path) -> None:
+    """Copy the owner's first policies from POLICIES into a broker's STATE; leave one alone that is there already."""
+    for name in owner.put_first_policies(policies, state):
+        click.echo(f"{name}: the first")
+
+
 @kbs.command()
 @click.option(
     "--config",

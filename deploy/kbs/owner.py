@@ -77,6 +77,28 @@ def create(
     return [Made(directory / name, purpose) for name, _content, purpose in made]
 
 
+def put_first_policies(policies: Path, state: Path) -> list[str]:
+    """For a broker whose state begins empty, elsewhere than its owner's directory. Returns the files that it made.
+
+    A policy that is there was set later by the owner, and stays. Raises Permanent(NOT_FOUND) for one that nobody gave.
+    """
+    made = []
+    for name in (f"{policy}.rego" for policy in PolicyId):
+        target = state / POLICIES / name
+        if target.exists():
+            continue
+        try:
+            content = (policies / name).read_bytes()
+        except OSError as error:
+            raise Permanent(
+                Code.NOT_FOUND, "a policy is missing", expected=str(policies / name), got=type(error).__name__
+            ) from error
+        durable.make_directory(target.parent)
+        durable.write(target, content)
+        made.append(name)
+    return made
+
+
 def default_policy(policy: PolicyId) -> bytes:
     """The policy that this package ships."""
     return resources.files("deploy.kbs").joinpath("policies", f"{policy}.rego").read_bytes()

@@ -2,8 +2,9 @@
 
 Zone: host. May import: `nkeys`, `workers.host.bus_users`.
 
-The operator's and the account's seeds sign once and are forgotten: nothing on disk can widen a permission. A stack that
-needs other permissions is made anew.
+The operator's seed and the roles' sign once and are forgotten: nothing on disk can widen a permission. A stack that
+needs other permissions is made anew. Only `deploy.cluster` keeps the operator's, on an administrator's own disk: a
+cluster's credentials are renewed while its histories stay, which JetStream keeps under the account's public key.
 
 Roles and what each may do (`INBOX` is `_INBOX_<role>`; every client must connect with that prefix):
 
@@ -18,7 +19,7 @@ Roles and what each may do (`INBOX` is `_INBOX_<role>`; every client must connec
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -95,6 +96,30 @@ class BusAccounts:
     system_jwt: str
 
 
+@dataclass(frozen=True, slots=True)
+class Root:
+    """What stays when credentials are renewed: the operator's seed, and the two accounts' public keys."""
+
+    operator_seed: str = field(repr=False)
+    account: str
+    system: str
+
+    @classmethod
+    def generate(cls) -> Root:
+        """A new bus. The accounts' own seeds are forgotten at once: only signing keys ever sign."""
+        keys = [_new_key(kind) for kind in (nkeys.PREFIX_BYTE_OPERATOR, *[nkeys.PREFIX_BYTE_ACCOUNT] * 2)]
+        return cls(keys[0][0], keys[1][1], keys[2][1])
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """All that `issue` makes: `credentials` are NATS credentials files by role, `agents` signs pods' agents."""
+
+    accounts: BusAccounts
+    credentials: dict[str, str] = field(repr=False)
+    agents: AgentSigner = field(repr=False)
+
+
 def inbox(role: str) -> str:
     """The inbox prefix of a role's clients."""
     return f"_INBOX_{role}"
@@ -103,40 +128,55 @@ def inbox(role: str) -> str:
 def create(folder: Path, disk_bytes: int) -> BusAccounts:
     """Make the identities; write `<role>.creds` and `agents.json` (the agents' scoped key) to `folder`, 0600."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    operator, operator_key = _new_key(nkeys.PREFIX_BYTE_OPERATOR)
-    _, account_key = _new_key(nkeys.PREFIX_BYTE_ACCOUNT)
-    _, system_key = _new_key(nkeys.PREFIX_BYTE_ACCOUNT)
+    root = Root.generate()
+    made = issue(root, disk_bytes, new_agents(root))
+    for role, text in made.credentials.items():
+        path = folder / f"{role}.creds"
+        path.touch(mode=0o600)
+        path.write_text(text)
+    made.agents.save(folder / "agents.json")
+    return made.accounts
+
+
+def new_agents(root: Root) -> AgentSigner:
+    """A key that signs agents of this bus, once `issue` has named it in the account."""
+    return AgentSigner(root.account, _new_key(nkeys.PREFIX_BYTE_ACCOUNT)[0])
+
+
+def issue(root: Root, disk_bytes: int, agents: AgentSigner) -> Identities:
+    """A user for each role under a new signing key: whoever has credentials of an earlier one is out.
+
+    Agents keep theirs as long as `agents` stays the same.
+    """
+    operator_key = nkeys.from_seed(bytearray(root.operator_seed.encode())).public_key.decode()
     roles, roles_key = _new_key(nkeys.PREFIX_BYTE_ACCOUNT)
-    agents, agents_key = _new_key(nkeys.PREFIX_BYTE_ACCOUNT)
+    agents_key = nkeys.from_seed(bytearray(agents.seed.encode())).public_key.decode()
     account_claims: dict[str, object] = {
         "type": "account",
         "version": 2,
         "limits": _limits(disk_bytes),
         "signing_keys": [roles_key, scope(agents_key)],
     }
-    for role in ROLES:
-        _write_credentials(folder / f"{role}.creds", role, roles, account_key)
-    AgentSigner(account_key, agents).save(folder / "agents.json")
-    operator_claims = {"type": "operator", "version": 2, "system_account": system_key}
+    operator_claims = {"type": "operator", "version": 2, "system_account": root.system}
     system_claims = {"type": "account", "version": 2, "limits": _limits(0)}
-    return BusAccounts(
-        operator_jwt=sign_claims(operator, "enclave-cc", operator_key, operator_claims),
-        account=account_key,
-        account_jwt=sign_claims(operator, "enclave-cc", account_key, account_claims),
-        system=system_key,
-        system_jwt=sign_claims(operator, "SYS", system_key, system_claims),
+    accounts = BusAccounts(
+        operator_jwt=sign_claims(root.operator_seed, "enclave-cc", operator_key, operator_claims),
+        account=root.account,
+        account_jwt=sign_claims(root.operator_seed, "enclave-cc", root.account, account_claims),
+        system=root.system,
+        system_jwt=sign_claims(root.operator_seed, "SYS", root.system, system_claims),
     )
+    return Identities(accounts, {role: _credentials(role, roles, root.account) for role in ROLES}, agents)
 
 
-def _write_credentials(path: Path, role: str, signing_seed: str, account: str) -> None:
+def _credentials(role: str, signing_seed: str, account: str) -> str:
     seed, public = _new_key(nkeys.PREFIX_BYTE_USER)
     deny = _NOT_THE_DISPATCHERS if role in {"worker", "shim", "operator", "reader"} else ()
     granted = permissions(MAY_PUBLISH[role], (f"{inbox(role)}.>", *MAY_SUBSCRIBE[role]), deny)
     answers = {"resp": {"max": 1, "ttl": ANSWER_WITHIN}} if role == "worker" else {}
     claims = {"type": "user", "version": 2, "issuer_account": account, **granted, **answers}
     jwt = sign_claims(signing_seed, role, public, claims)
-    path.touch(mode=0o600)
-    path.write_text(
+    return (
         f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
         f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
     )

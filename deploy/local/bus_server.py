@@ -20,19 +20,9 @@ DISK_BYTES: Final = 8 << 30
 
 def configuration(accounts: BusAccounts, files: ServerFiles, port: int, store: Path) -> str:
     """The text of `nats.conf`. Listens on 127.0.0.1 only; pods come through their doors."""
-    preload = "\n".join(
-        f"  {account}: {json.dumps(jwt)}"
-        for account, jwt in ((accounts.account, accounts.account_jwt), (accounts.system, accounts.system_jwt))
-    )
     return f"""server_name: enclave-cc
 listen: "127.0.0.1:{port}"
-operator: {json.dumps(accounts.operator_jwt)}
-system_account: {accounts.system}
-resolver: MEMORY
-resolver_preload: {{
-{preload}
-}}
-tls: {{
+{identities(accounts)}tls: {{
   cert_file: {json.dumps(str(files.certificate))}
   key_file: {json.dumps(str(files.key))}
   min_version: "1.3"
@@ -43,5 +33,20 @@ jetstream: {{
   max_file_store: {DISK_BYTES}
   max_memory_store: {64 << 20}
   sync_interval: always
+}}
+"""
+
+
+def identities(accounts: BusAccounts) -> str:
+    """The lines that say whom a server believes: operator, accounts, and that there are no others."""
+    preload = "\n".join(
+        f"  {account}: {json.dumps(jwt)}"
+        for account, jwt in ((accounts.account, accounts.account_jwt), (accounts.system, accounts.system_jwt))
+    )
+    return f"""operator: {json.dumps(accounts.operator_jwt)}
+system_account: {accounts.system}
+resolver: MEMORY
+resolver_preload: {{
+{preload}
 }}
 """

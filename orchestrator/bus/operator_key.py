@@ -33,24 +33,30 @@ class OperatorKey:
     def load(cls, credentials: Path) -> OperatorKey:
         """From a NATS credentials file. Raises Permanent(NOT_ALLOWED) for one that cannot be read, or has no seed."""
         try:
-            found = _SEED.search(credentials.read_text("ascii"))
+            text = credentials.read_text("ascii")
         except (OSError, UnicodeDecodeError) as error:
-            raise _no_key(credentials, type(error).__name__) from error
+            raise _no_key(str(credentials), type(error).__name__) from error
+        return cls.parse(text, str(credentials))
+
+    @classmethod
+    def parse(cls, text: str, place: str = "the credentials") -> OperatorKey:
+        """From the text of such a file, which lies at `place`. Raises Permanent(NOT_ALLOWED)."""
+        found = _SEED.search(text)
         if found is None:
-            raise _no_key(credentials, "a file without a user's seed")
+            raise _no_key(place, "a file without a user's seed")
         try:
             _, seed = nkeys.decode_seed(found[1].encode())
             private = Ed25519PrivateKey.from_private_bytes(bytes(seed))
         except (nkeys.NkeysError, ValueError) as error:
-            raise _no_key(credentials, "a damaged seed") from error
+            raise _no_key(place, "a damaged seed") from error
         return cls(private.public_key().public_bytes_raw(), private.sign)
 
 
-def _no_key(credentials: Path, got: str) -> Permanent:
+def _no_key(place: str, got: str) -> Permanent:
     return Permanent(
         Code.NOT_ALLOWED,
         "orders are an operator's, and no operator's key can be read here",
-        expected=f"the operator's NATS credentials at {credentials}",
+        expected=f"the operator's NATS credentials at {place}",
         got=got,
         advice="ask somebody who has them, or name the right settings with --config",
     )

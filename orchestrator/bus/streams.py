@@ -72,8 +72,9 @@ _MATTERS: Final = ("retention", "storage", "discard", "max_age", "max_msgs", "de
 _log = structlog.get_logger()
 
 
-async def ensure_streams(bus: Bus) -> None:
-    """Create what is missing. A stream that exists is left as it is; where it could lose messages, that is logged.
+async def ensure_streams(bus: Bus, replicas: int = 1) -> None:
+    """Create what is missing, each on so many of the bus's servers. A stream that exists is left as it is; where it
+    could lose messages, that is logged.
 
     Needs no right to create where nothing is missing. Raises Temporary(BUS_AWAY).
     """
@@ -82,7 +83,7 @@ async def ensure_streams(bus: Bus) -> None:
             try:
                 found = (await bus.stream.stream_info(str(config.name))).config
             except NotFoundError:
-                await _create(bus, config)
+                await _create(bus, config.evolve(num_replicas=replicas))
             else:
                 await _compare(config, found)
 

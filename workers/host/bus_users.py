@@ -79,10 +79,14 @@ class AgentSigner:
                 advice="`enclave-cc up` makes it; its owner is root",
             ) from error
 
+    def text(self) -> str:
+        """The file that `load` reads."""
+        return json.dumps({"account": self.account, "seed": self.seed})
+
     def save(self, path: Path) -> None:
         """Write it for its owner only."""
         path.touch(mode=0o600)
-        path.write_text(json.dumps({"account": self.account, "seed": self.seed}))
+        path.write_text(self.text())
 
 
 def agent_inbox(pod: str) -> str:
