@@ -47,7 +47,10 @@ SUBCOMMANDS: Final = {
     "kbs": ("deploy.kbs.cli:kbs", "The owner's key broker: init, serve, resources, policies, reference values."),
     "node": ("deploy.node.commands:node", "This node's software: install, upgrade, roll back, remove, check."),
     "cluster": ("deploy.cluster.commands:cluster", "A cluster's control plane: its identities, its streams."),
-    "payload": ("deploy.payload.commands:payload", "The agent's and boot init's bundles: build, inspect."),
+    "payload": (
+        "deploy.payload.commands:payload",
+        "What a node is given, measured: build, inspect, verify, diff, push.",
+    ),
 }
 """Name: (module and attribute, the line that `--help` shows). In the order of `--help`."""
 

@@ -1,6 +1,6 @@
 """The small images that the demo, the tests and the benchmarks run, as OCI layouts in a cache.
 
-Zone: owner. May import: `deploy.local.oci_layout`; uses mmdebstrap, and what Debian's packages left on this machine.
+Zone: owner. May import: `deploy.payload.oci_layout`; uses mmdebstrap, and what Debian's packages left on this machine.
 
 Nothing is downloaded but Debian packages, through this machine's own package sources.
 """
@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from deploy.local import oci_layout
-from deploy.local.oci_layout import SOURCE_DATE_EPOCH
+from deploy.payload import oci_layout
+from deploy.payload.oci_layout import SOURCE_DATE_EPOCH
 from orchestrator.faults import Code, Permanent, Temporary
 
 CACHE: Final = Path("/var/cache/enclave-cc/images")
@@ -108,7 +108,7 @@ def _cached(
         with tempfile.NamedTemporaryFile(dir=cache, suffix=".tar") as layer:
             layer.write(build())
             layer.flush()
-            oci_layout.write(folder, Path(layer.name), config)
+            oci_layout.write(folder, [Path(layer.name)], config)
     return folder
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deploy.payload import bytecode, closure, erofs
-from deploy.payload.closure import HOME, PROJECT, PYTHON, Closure
-from deploy.payload.roles import AGENT, BOOT, ENVIRONMENT, MOUNT_POINTS, Role
+from deploy.payload import bytecode, erofs
+from deploy.payload.closure import PROJECT, PYTHON, Closure
+from deploy.payload.roles import AGENT, BOOT, ENVIRONMENT, HOME, LINKS, MOUNT_POINTS, PLACES, Role
 from deploy.payload.tree import File, Tree
 from schemas.places import AGENT_MEASUREMENT
 from workers.host.libos.entry import ENTRY_PATH
@@ -45,11 +45,12 @@ _STATIC: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A bundle's image, and what it measures to."""
+    """A bundle's image, what it measures to, and the files of this machine that it was made from."""
 
     role: str
     image: Path
     measurement: Measurement
+    inputs: frozenset[Path]
 
     @property
     def mrenclave(self) -> str:
@@ -67,45 +68,46 @@ def build_bundle(role: Role, out: Path, cache: Path = CACHE) -> Built:
         agent = build_bundle(AGENT, out.with_name(f"{AGENT.name}.erofs"), cache)
         extra[AGENT_MEASUREMENT.lstrip("/")] = File(content=f"{agent.mrenclave}\n".encode())
     out.parent.mkdir(parents=True, exist_ok=True)
-    image = _cached(role, extra, cache)
+    cached = _cached(role, extra, cache)
     partial = out.with_name(f".{out.name}.partial")
-    shutil.copyfile(image, partial)
+    shutil.copyfile(cached.image, partial)
     partial.rename(out)
-    return Built(role.name, out, measure_image(out))
+    return Built(role.name, out, measure_image(out), cached.inputs)
 
 
 def tree_of(role: Role, found: Closure, extra: dict[str, File]) -> Tree:
     """Everything of the bundle at its place."""
     compiled = bytecode.compile_all(PYTHON, found.sources, {f"{HOME}/__main__.py": _MAIN.format(module=role.module)})
-    entry = {"argv": [f"/{_python()}", "-I", "-B", "-S", f"/{HOME}"], "cwd": "/", "env": ENVIRONMENT}
+    entry = {"argv": [f"/{PLACES.interpreter}", "-I", "-B", "-S", f"/{HOME}"], "cwd": "/", "env": ENVIRONMENT}
     static = {path: File(content=body) for path, body in _STATIC.items()}
     manifest = {ENTRY_PATH.lstrip("/"): File(content=json.dumps(entry, sort_keys=True, indent=1).encode() + b"\n")}
-    return Tree({**found.files, **compiled, **static, **manifest, **extra}, found.links, (*MOUNT_POINTS, "usr/sbin"))
+    return Tree({**found.files, **compiled, **static, **manifest, **extra}, LINKS, (*MOUNT_POINTS, "usr/sbin"))
 
 
-def _python() -> str:
-    return str(PYTHON).lstrip("/")
+@dataclass(frozen=True, slots=True)
+class _Cached:
+    image: Path
+    inputs: frozenset[Path]
 
 
-def _cached(role: Role, extra: dict[str, File], cache: Path) -> Path:
+def _cached(role: Role, extra: dict[str, File], cache: Path) -> _Cached:
     """The image in the cache: by the state of every file that went into it, else by the digest of the tree."""
     cache.mkdir(parents=True, exist_ok=True)
     index = cache / f"{role.name}-{_recipe(role, extra)}.json"
     if (known := _known(index)) is not None:
         return known
-    found = closure.trace(role)
+    found = role.closure()
     tree = tree_of(role, found, extra)
     image = cache / f"{role.name}-{tree.digest()[:32]}.erofs"
     if not image.exists():
         erofs.write(tree, image)
-    inputs = {str(path) for path in found.sources.values()}
-    inputs |= {str(file.source) for file in found.files.values() if file.source}
-    states = {path: _state(Path(path)) for path in sorted(inputs)}
+    inputs = found.inputs()
+    states = {str(path): _state(path) for path in sorted(inputs)}
     partial = index.with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps({"image": str(image), "inputs": states}))
     partial.rename(index)
     _prune(role, cache)
-    return image
+    return _Cached(image, frozenset(inputs))
 
 
 def _prune(role: Role, cache: Path) -> None:
@@ -115,15 +117,15 @@ def _prune(role: Role, cache: Path) -> None:
         old.unlink(missing_ok=True)
 
 
-def _known(index: Path) -> Path | None:
+def _known(index: Path) -> _Cached | None:
     """The image of an index whose every input file is as it was."""
     try:
         document = json.loads(index.read_text())
-        image = Path(document["image"])
+        image, inputs = Path(document["image"]), frozenset(map(Path, document["inputs"]))
         unchanged = all(_state(Path(path)) == state for path, state in document["inputs"].items())
     except (OSError, ValueError, KeyError):
         return None
-    return image if unchanged and image.exists() else None
+    return _Cached(image, inputs) if unchanged and image.exists() else None
 
 
 def _recipe(role: Role, extra: dict[str, File]) -> str:

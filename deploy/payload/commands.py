@@ -1,51 +1,179 @@
-"""`enclave-cc payload`: build, inspect.
+"""`enclave-cc payload`: build, inspect, verify, diff, push.
 
-Zone: owner. May import: `click`, `deploy.payload`, `workers.host.libos`.
+Zone: owner. May import: `click`, `deploy.{payload,publish}`, `workers.{enclave.image,host.libos}`,
+`orchestrator.faults`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import click
 
-from deploy.payload.bundle import build_bundle
-from deploy.payload.roles import ROLES
-from workers.host.libos.sim.measurement import Measurement, measure_image
+from deploy.payload import pushing
+from deploy.payload.contents import Contents, opened, signed_by, verify_measurements
+from deploy.payload.difference import differences
+from deploy.payload.image import build_payload
+from deploy.publish.cosign_key import SigningKey
+from orchestrator.faults import Code, Permanent
+from workers.enclave.image.credentials import find_credentials
+from workers.enclave.image.reference import Reference, parse_reference
+from workers.enclave.image.registry import Registry
+from workers.enclave.image.signature import PublicKey
+from workers.host.libos.sim.measurement import measure_image
+
+_FILE: Final = click.Path(path_type=Path, dir_okay=False, exists=True)
+_FOLDER: Final = click.Path(path_type=Path, file_okay=False)
+_registry_ca = click.option("--registry-ca", type=_FILE, help="The registry's authority, PEM.")
+_registry_auth = click.option("--registry-auth", type=_FILE, help="A docker authentication file.")
 
 
 @click.group()
 def payload() -> None:
-    """The agent's and boot init's bundles: the same sources give the same bytes and the same measurement."""
+    """What a node is given: measured bundles and the node's own software, as one image, the same bytes each time."""
 
 
 @payload.command()
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", type=_FOLDER)
 def build(folder: Path) -> None:
-    """Write agent.erofs and boot.erofs to FOLDER and print what they measure to."""
-    for role in ROLES.values():
-        built = build_bundle(role, folder / f"{role.name}.erofs")
-        click.echo(f"{built.image}  {built.image.stat().st_size >> 20} MiB  mrenclave {built.mrenclave}")
+    """Write the payload to FOLDER, an OCI layout; print its digest and what its bundles measure to."""
+    built = build_payload(folder)
+    click.echo(f"payload    {built.version} {built.digest}")
+    click.echo(f"index      {built.index}")
+    for name, measurement in sorted(built.measurements.items()):
+        click.echo(f"{name:<10} {measurement}")
 
 
 @payload.command()
-@click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("name", metavar="PAYLOAD|BUNDLE")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def inspect(image: Path, *, as_json: bool) -> None:
-    """What IMAGE measures to, and the one process that an enclave made from it may be."""
-    measured = measure_image(image)
+@_registry_ca
+@_registry_auth
+def inspect(name: str, *, as_json: bool, registry_ca: Path | None, registry_auth: Path | None) -> None:
+    """What a payload holds and measures to; or of one bundle's image, also the one process that it may be."""
+    if Path(name).suffix == ".erofs":
+        document = _bundle(Path(name))
+    else:
+        with _opened(name, registry_ca, registry_auth) as contents:
+            document = _described(contents)
     if as_json:
-        click.echo(json.dumps(_document(measured), indent=1))
+        click.echo(json.dumps(document, indent=1))
         return
-    click.echo(f"image      sha256:{measured.image_sha256}, {image.stat().st_size} bytes")
-    click.echo(f"mrenclave  {measured.mrenclave.hex()}")
-    click.echo(f"process    {' '.join(measured.entry.argv)}")
-    for name, value in measured.entry.env:
-        click.echo(f"           {name}={value}")
+    for member, value in document.items():
+        rows = value.items() if isinstance(value, dict) else [("", value)]
+        for label, text in rows:
+            click.echo(f"{member:<14} {f'{label} ' if label else ''}{text}")
 
 
-def _document(measured: Measurement) -> dict[str, object]:
+@payload.command()
+@click.argument("name", metavar="PAYLOAD")
+@click.option("--key", type=_FILE, help="A public key, PEM: the payload, in a registry, must be signed with it.")
+@_registry_ca
+@_registry_auth
+def verify(name: str, key: Path | None, registry_ca: Path | None, registry_auth: Path | None) -> None:
+    """Check every file of PAYLOAD, measure its bundles again, and with --key the signature beside it."""
+    with _opened(name, registry_ca, registry_auth) as contents:
+        click.echo(f"files         {len(contents.files)}, each as payload.json names it, and no other")
+        verify_measurements(contents)
+        for path, measurement in sorted(contents.measurements.items()):
+            click.echo(f"measurement   {measurement}  {path}")
+        if key is None:
+            click.echo("signature     not asked for: --key")
+            return
+        public = PublicKey.parse(key.read_bytes())
+        reference = _in_a_registry(name)
+        with contextlib.closing(_registry(reference, registry_ca, registry_auth)) as registry:
+            signed_by(public, reference, contents.digest, registry)
+        click.echo(f"signature     of {contents.digest}, by {public.fingerprint}")
+
+
+@payload.command()
+@click.argument("one", metavar="PAYLOAD")
+@click.argument("other", metavar="PAYLOAD")
+@_registry_ca
+@_registry_auth
+def diff(one: str, other: str, registry_ca: Path | None, registry_auth: Path | None) -> None:
+    """Which files differ, inside the bundles too, and what that does to the measurements. Exit 1 where any does."""
+    with (
+        _opened(one, registry_ca, registry_auth) as before,
+        _opened(other, registry_ca, registry_auth) as after,
+    ):
+        lines = list(differences(before, after))
+    click.echo("\n".join(lines) if lines else "no difference")
+    click.get_current_context().exit(1 if lines else 0)
+
+
+@payload.command()
+@click.argument("layout", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("target", metavar="HOST/REPO:TAG")
+@click.option("--key", type=_FILE, help="The signing key, as `keygen` or cosign made it.")
+@click.option("--key-password-file", type=_FILE, help="Its password. [default: asked for]")
+@_registry_ca
+@_registry_auth
+def push(
+    layout: Path,
+    target: str,
+    key: Path | None,
+    key_password_file: Path | None,
+    registry_ca: Path | None,
+    registry_auth: Path | None,
+) -> None:
+    """Push the payload in LAYOUT, and sign it; print the name that a node is given."""
+    reference = parse_reference(target)
+    signing_key = SigningKey.read(key.read_bytes(), _password(key_password_file)) if key else None
+    with contextlib.closing(_registry(reference, registry_ca, registry_auth)) as registry:
+        digest = pushing.push(layout, reference, registry, signing_key)
+    click.echo(str(reference.pinned(digest)))
+
+
+def _password(file: Path | None) -> bytes:
+    if file is not None:
+        return file.read_bytes().rstrip(b"\r\n")
+    answer: str = click.prompt("Password of the signing key", hide_input=True, default="")
+    return answer.encode()
+
+
+@contextlib.contextmanager
+def _opened(name: str, ca: Path | None, auth: Path | None) -> Iterator[Contents]:
+    local = Path(name).exists() or name.startswith(("oci:", "oci-archive:"))
+    reference = None if local else _in_a_registry(name)
+    with contextlib.closing(_registry(reference, ca, auth)) as registry, opened(name, registry) as contents:
+        yield contents
+
+
+def _in_a_registry(name: str) -> Reference:
+    if Path(name).exists() or name.startswith(("oci:", "oci-archive:")):
+        raise Permanent(
+            Code.INPUT,
+            "a signature lies beside its payload in a registry",
+            expected="HOST/REPO:TAG or HOST/REPO@DIGEST",
+            got=name[:500],
+        )
+    return parse_reference(name.removeprefix("docker://"))
+
+
+def _registry(reference: Reference | None, ca: Path | None, auth: Path | None) -> Registry:
+    credentials = find_credentials(auth.read_bytes(), reference) if auth and reference else None
+    return Registry(ca_pem=ca.read_text() if ca else None, credentials=credentials)
+
+
+def _described(contents: Contents) -> dict[str, object]:
+    return {
+        "version": contents.version,
+        "platform": contents.platform,
+        "digest": contents.digest,
+        "files": len(contents.files),
+        "bytes": sum(listed.size for listed in contents.files.values()),
+        "measurements": contents.measurements,
+    }
+
+
+def _bundle(image: Path) -> dict[str, object]:
+    measured = measure_image(image)
     return {
         "image_sha256": measured.image_sha256,
         "mrenclave": measured.mrenclave.hex(),

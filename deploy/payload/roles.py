@@ -1,12 +1,28 @@
 """What goes into which bundle, beside what the closure finds by itself.
 
-Zone: owner. May import: `schemas.places`, the standard library.
+Zone: owner. May import: `deploy.payload.closure`, the standard library.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+
+from deploy.payload.closure import Closure, Places, Wanted, trace
+
+HOME: Final = "opt/enclave-cc"
+PLACES: Final = Places(
+    interpreter="usr/bin/python3.11",
+    stdlib="usr/lib/python3.11",
+    packages=HOME,
+    libraries="usr/lib/x86_64-linux-gnu",
+    loader="usr/lib64/ld-linux-x86-64.so.2",
+)
+"""In an enclave's root: Python's own files where Debian has them, everything else, ours and others', below HOME."""
+
+LINKS: Final = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "sbin": "usr/sbin"}
+"""Debian's merged /usr: the kernel looks for the loader in /lib64."""
 
 ENVIRONMENT: Final = {
     # A runtime would add HOME to an environment that lacks it, and the entry would no longer be the measured one.
@@ -63,6 +79,11 @@ class Role:
     lazy_modules: tuple[str, ...] = LAZY_MODULES
     absent: tuple[str, ...] = ABSENT
     programs: tuple[str, ...] = ()
+
+    def closure(self) -> Closure:
+        """What it takes to run it. Raises Permanent(INPUT)."""
+        wanted = Wanted((self.module, *self.lazy_modules), self.absent)
+        return trace(wanted, PLACES, {program.lstrip("/"): Path(program) for program in self.programs})
 
 
 AGENT: Final = Role("agent", "workers.enclave.agent")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import images, oci_layout
+from deploy.local import images
+from deploy.payload import oci_layout
 
 
 def manifest(image: Path) -> dict[str, object]:
@@ -27,9 +28,9 @@ def test_every_blob_is_named_by_its_digest(build: object) -> None:
 def test_the_same_tar_makes_the_same_image(tmp_path: Path) -> None:
     layer = tmp_path / "layer.tar"
     layer.write_bytes(images._tar({"a": (b"content", 0o644)}, {"b": "a"}, ("tmp",)))
-    first = oci_layout.write(tmp_path / "one", layer, {"Cmd": ["/a"]})
-    assert oci_layout.write(tmp_path / "two", layer, {"Cmd": ["/a"]}) == first
-    assert oci_layout.write(tmp_path / "three", layer, {"Cmd": ["/b"]}) != first
+    first = oci_layout.write(tmp_path / "one", [layer], {"Cmd": ["/a"]})
+    assert oci_layout.write(tmp_path / "two", [layer], {"Cmd": ["/a"]}) == first
+    assert oci_layout.write(tmp_path / "three", [layer], {"Cmd": ["/b"]}) != first
 
 
 def test_another_tool_reads_the_layout(tmp_path: Path) -> None:

@@ -1,0 +1,145 @@
+"""The payload's image: bundles, the node's software, what is in it and where it came from; as an OCI layout.
+
+Zone: owner. May import: `deploy.payload`, the standard library.
+
+    payload.json               every other file with its digest, and what each bundle measures to
+    bundles/LIBOS/NAME.erofs   one folder for each LibOS
+    host/                      see `host`
+    sbom.spdx.json             see `sbom`
+
+Three layers (bundles, host, the two documents), so that an upgrade fetches what has changed. No configuration of
+anyone's is in it: what differs between two installations is bound to an enclave by its CONFIGID, or lies on the node.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from deploy.payload import oci_layout, sbom
+from deploy.payload.bundle import CACHE, Built, build_bundle
+from deploy.payload.host import build_host, version
+from deploy.payload.oci_layout import SOURCE_DATE_EPOCH
+from deploy.payload.origin import origins
+from deploy.payload.roles import ROLES
+from deploy.payload.tree import File
+
+FORMAT: Final = 1
+MANIFEST: Final = "payload.json"
+SBOM: Final = "sbom.spdx.json"
+LIBOS: Final = "sim"
+"""The one LibOS that bundles are built for here; the others' have their place beside it, under their names."""
+
+PROGRAMS: Final = ("enclave-cc", "containerd-shim-enclave-cc-v2")
+"""What a node's administrator and its containerd look for by name, below host/bin."""
+
+_TITLE: Final = "org.opencontainers.image.title"
+_VERSION: Final = "org.opencontainers.image.version"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """`digest` is the image manifest's, by which a payload is named; `index` is what a tag points to."""
+
+    digest: str
+    index: str
+    version: str
+    measurements: dict[str, str]
+
+
+def build_payload(folder: Path, cache: Path = CACHE) -> Payload:
+    """Write the layout to `folder`, which is replaced. Raises Permanent(INPUT, NOT_FOUND, RUNTIME)."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".payload-") as scratch:
+        work = Path(scratch)
+        built = {name: build_bundle(role, work / f"{name}.erofs", cache) for name, role in ROLES.items()}
+        host = build_host()
+        came = origins({*host.inputs, *(path for bundle in built.values() for path in bundle.inputs)})
+        parts = {name: bundle.inputs for name, bundle in built.items()} | {"host": host.inputs}
+        bundles = {_place(bundle): File(bundle.image) for bundle in built.values()}
+        listed = {
+            SBOM: File(
+                content=sbom.render(
+                    version(), {part: frozenset(came[path] for path in files) for part, files in parts.items()}
+                )
+            )
+        }
+        # Read, and stripped, once.
+        software = {
+            path: File(content=file.read(), executable=file.executable) for path, file in host.tree.files.items()
+        }
+        files = {**bundles, **software, **listed}
+        manifest = {MANIFEST: File(content=_manifest(built, files))}
+        layers = [
+            _layer(work / f"{number}.tar", layer) for number, layer in enumerate((bundles, software, manifest | listed))
+        ]
+        measurements = {name: bundle.mrenclave for name, bundle in built.items()}
+        config = {
+            "Entrypoint": ["/host/bin/enclave-cc"],
+            "Env": ["PATH=/host/bin"],
+            "Labels": {f"io.enclave-cc.measurement.{LIBOS}.{name}": value for name, value in measurements.items()},
+            "WorkingDir": "/",
+        }
+        written = oci_layout.write(
+            folder, layers, config, name=version(), annotations={_TITLE: "enclave-cc payload", _VERSION: version()}
+        )
+        return Payload(written.manifest, written.named, version(), measurements)
+
+
+def _place(bundle: Built) -> str:
+    return f"bundles/{LIBOS}/{bundle.role}.erofs"
+
+
+def _manifest(built: Mapping[str, Built], files: Mapping[str, File]) -> bytes:
+    records = [_record(path, files[path]) for path in sorted(files)]
+    by_path = {record["path"]: record for record in records}
+    bundles = {
+        name: {
+            "path": _place(bundle),
+            "sha256": by_path[_place(bundle)]["sha256"],
+            "size": by_path[_place(bundle)]["size"],
+            "measurement": bundle.mrenclave,
+        }
+        for name, bundle in built.items()
+    }
+    document = {
+        "format": FORMAT,
+        "version": version(),
+        "platform": f"linux/{oci_layout.machine()}",
+        "bundles": {LIBOS: bundles},
+        "programs": list(PROGRAMS),
+        "files": records,
+    }
+    return json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def _record(path: str, file: File) -> dict[str, object]:
+    return {
+        "path": path,
+        "mode": "0755" if file.executable else "0644",
+        "sha256": file.digest(),
+        "size": len(file.read()),
+    }
+
+
+def _layer(out: Path, files: Mapping[str, File]) -> Path:
+    """A tar of the files and the folders that they are in: sorted, root's, of one time."""
+    folders = {str(parent) for name in files for parent in Path(name).parents} - {"."}
+    with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name in sorted({*files, *folders}):
+            entry = tarfile.TarInfo(name)
+            entry.mtime = SOURCE_DATE_EPOCH
+            if name in folders:
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                archive.addfile(entry)
+            else:
+                content = files[name].read()
+                entry.size, entry.mode = len(content), 0o755 if files[name].executable else 0o644
+                archive.addfile(entry, io.BytesIO(content))
+    return out
