@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.node import payload as node_payload
 from deploy.payload.contents import Contents, opened, signed_by, verify_measurements
 from deploy.payload.difference import differences
 from deploy.payload.host import PROGRAMS
@@ -168,6 +169,13 @@ def test_every_program_stays_in_its_payload(root: Path) -> None:
     told = subprocess.run([root / "host/bin/python3.11", "-c", asked], capture_output=True, text=True, check=True)
     path, mapped, executable, child = json.loads(told.stdout)
     assert [place for place in (*path, *mapped, executable, child) if not place.startswith(str(root / "host"))] == []
+
+
+def test_what_installs_a_node_is_there_and_takes_the_payload(root: Path, built: Payload) -> None:
+    subprocess.run([root / "host/bin/enclave-cc", "node", "install", "--help"], check=True, capture_output=True)
+    taken = node_payload.read(root, built.digest)
+    node_payload.verify(taken, root)
+    assert taken.measurements == {"sim": built.measurements}
 
 
 def test_a_program_of_a_node_has_no_subcommand_of_a_stack(root: Path) -> None:
