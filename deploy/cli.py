@@ -48,6 +48,10 @@ SUBCOMMANDS: Final = {
     "node": ("deploy.node.commands:node", "This node's software: install, upgrade, roll back, remove, check."),
     "cluster": ("deploy.cluster.commands:cluster", "A cluster's control plane: its identities, its streams."),
     "payload": ("deploy.payload.commands:payload", "The agent's and boot init's bundles: build, inspect."),
+    "operator": (
+        "deploy.operator.commands:operator",
+        "The runtime on a Kubernetes cluster: run the operator, see its nodes.",
+    ),
 }
 """Name: (module and attribute, the line that `--help` shows). In the order of `--help`."""
 
