@@ -1,7 +1,7 @@
 """One look at a cluster, and actions carried out in it. With `leader` the only import of lightkube.
 
-Every write rests on something: a record and its labels on the node's version, a finalizer on the resource's, a Job and a
-pod on a name that is theirs alone. So a write that lost a race is refused, and the next look decides anew.
+Every write rests on something: a record and its labels on the node's version, a finalizer on the resource's, a Job and
+a pod on a name that is theirs alone. So a write that lost a race is refused, and the next look decides anew.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar, assert_never, cast
 
-from lightkube import ApiError, AsyncClient
+from httpx2 import HTTPStatusError
+from lightkube import AsyncClient
 from lightkube.core.client import LabelSelector
 from lightkube.core.resource import Resource
 from lightkube.generic_resource import create_global_resource
@@ -43,11 +44,11 @@ class Cluster:
         self._namespace = namespace
 
     async def resources(self) -> list[dict[str, Any]]:
-        """Every EnclaveRuntime, as documents. Raises ApiError, httpx2.HTTPError."""
+        """Every EnclaveRuntime, as documents. Raises httpx2.HTTPError."""
         return [_document(found) async for found in self._client.list(EnclaveRuntime)]
 
     async def observe(self, resource: dict[str, Any], desired: Desired) -> Observed:
-        """What there is, for one resource. Raises ApiError, httpx2.HTTPError."""
+        """What there is, for one resource. Raises httpx2.HTTPError."""
         claim: LabelSelector = {names.CLAIM_LABEL: desired.name}
         # Nodes before Jobs: the Job that a record asks for is then missed only where nobody has made it.
         nodes = [_document(found) async for found in self._client.list(Node)]
@@ -79,11 +80,11 @@ class Cluster:
         )
 
     async def perform(self, action: Action, resource: dict[str, Any], desired: Desired) -> bool:
-        """Carry one out. False where it lost a race or its object is gone: look again. Raises ApiError, HTTPError."""
+        """Carry one out. False where it lost a race or its object is gone: look again. Raises httpx2.HTTPError."""
         try:
             await self._carry_out(action, resource, desired)
-        except ApiError as error:
-            if error.status.code not in {_CONFLICT, _GONE}:
+        except HTTPStatusError as error:
+            if error.response.status_code not in {_CONFLICT, _GONE}:
                 raise
             return False
         return True
@@ -92,8 +93,8 @@ class Cluster:
         """By name: the operator has no right to list what others made."""
         try:
             return reading.runtime_class(_document(await self._client.get(RuntimeClass, name)))
-        except ApiError as error:
-            if error.status.code != _GONE:
+        except HTTPStatusError as error:
+            if error.response.status_code != _GONE:
                 raise
             return None
 
@@ -114,7 +115,9 @@ class Cluster:
             tasks = {name: group.create_task(look(name)) for name in nodes}
         return {name: task.result() for name, task in tasks.items()}
 
-    async def _carry_out(self, action: Action, resource: dict[str, Any], desired: Desired) -> None:
+    async def _carry_out(  # noqa: C901 - a table
+        self, action: Action, resource: dict[str, Any], desired: Desired
+    ) -> None:
         client, space = self._client, self._namespace
         match action:
             case actions.AddFinalizer():
@@ -154,16 +157,16 @@ class Cluster:
         body = _model(Pod.Eviction, {"metadata": {"name": action.name, "namespace": action.namespace}})
         try:
             await self._client.create(body, action.name, namespace=action.namespace)
-        except ApiError as error:
+        except HTTPStatusError as error:
             # 429: its disruption budget has nothing left. It is asked again at the next look.
-            if error.status.code != 429:
+            if error.response.status_code != 429:
                 raise
 
     async def _put_class(self, wanted: RuntimeClass, name: str) -> None:
         try:
             await self._client.create(wanted)
-        except ApiError as error:
-            if error.status.code != _CONFLICT:
+        except HTTPStatusError as error:
+            if error.response.status_code != _CONFLICT:
                 raise
             # It exists: what differs from the wanted one is replaced, its handler being the same by construction.
             await self._client.patch(RuntimeClass, name, wanted, patch_type=PatchType.MERGE)

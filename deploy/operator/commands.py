@@ -26,7 +26,14 @@ def operator() -> None:
 @click.option("--namespace", default=names.NAMESPACE, show_default=True, help="Where its Jobs and its Lease are.")
 @click.option("--liveness", default="http://0.0.0.0:8080/healthz", show_default=True, help="Where it answers probes.")
 @click.option("--identity", default="", help="Its name in the Lease. [default: host name and process]")
-def run(namespace: str, liveness: str, identity: str) -> None:
+@click.option(
+    "--certificate", type=click.Path(path_type=Path, exists=True), help="PEM; serves the webhooks with --key."
+)
+@click.option("--key", type=click.Path(path_type=Path, exists=True), help="The certificate's private key, PEM.")
+@click.option("--webhook-port", default=9443, show_default=True, help="Where /validate and /prefetch are served.")
+def run(
+    namespace: str, liveness: str, identity: str, certificate: Path | None, key: Path | None, webhook_port: int
+) -> None:
     """Decide for every EnclaveRuntime, until stopped. Any number may run; one of them decides."""
     # Only here: the other subcommands start without the operator's libraries.
     import kopf  # noqa: PLC0415
@@ -44,9 +51,14 @@ def run(namespace: str, liveness: str, identity: str) -> None:
         async with AsyncClient(field_manager=names.FIELD_MANAGER) as client:
             leader = Leader(client, namespace, identity or f"{socket.gethostname()}-{os.getpid()}")
             controller = Controller(Cluster(client, namespace), leader)
+            registry = registry_of(controller)
+            if certificate and key:
+                from deploy.operator.admission.webhook import register  # noqa: PLC0415
+
+                register(registry)
             await kopf.operator(
-                registry=registry_of(controller),
-                settings=settings_of(),
+                registry=registry,
+                settings=settings_of(certificate, key, webhook_port),
                 namespaces=[namespace],
                 liveness_endpoint=liveness,
             )
@@ -73,6 +85,14 @@ def status(as_json: bool) -> None:
 def crd() -> None:
     """Print the CustomResourceDefinition, for `kubectl apply -f -`."""
     click.echo(Path(__file__).with_name("crd.yaml").read_text(encoding="utf-8"), nl=False)
+
+
+@operator.command()
+def admission() -> None:
+    """Print the ValidatingAdmissionPolicy and its binding (Kubernetes 1.30 and later), for `kubectl apply -f -`."""
+    from deploy.operator.admission.policy import policy  # noqa: PLC0415
+
+    click.echo(json.dumps({"apiVersion": "v1", "kind": "List", "items": policy()}, indent=2))
 
 
 async def _statuses() -> list[dict[str, Any]]:

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import httpx2
 import structlog
-from lightkube import ApiError
 
 from deploy.operator.actions import Action, SetStatus
 from deploy.operator.cluster import Cluster
@@ -66,7 +65,8 @@ class Controller:
                             self._woken.set()
                 self._alive_at = time.monotonic()
                 delay = TICK
-            except (ApiError, httpx2.HTTPError, ExceptionGroup) as error:
+            # KeyError: what lightkube makes of an error without a Content-Type, as a load balancer answers.
+            except (httpx2.HTTPError, ExceptionGroup, KeyError) as error:
                 _log.warning("the API server refused", error=f"{type(error).__name__}: {error}"[:500])
                 self._woken.set()
                 await asyncio.sleep(delay)
@@ -77,7 +77,7 @@ class Controller:
     async def look(self) -> bool:
         """One look at everything, and what comes of it. Whether something was done, so that it looks again.
 
-        Raises ApiError, httpx2.HTTPError, or a group of them.
+        Raises httpx2.HTTPError, or a group of them.
         """
         changed = False
         for resource in await self._cluster.resources():

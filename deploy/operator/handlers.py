@@ -1,4 +1,4 @@
-"""What kopf does: it watches, and every event wakes the controller; it logs in, answers probes, and serves the webhooks.
+"""What kopf does: it watches, and every event wakes the controller; it logs in, answers probes, serves the webhooks.
 
 Nothing is decided from an event: kopf's own guide says that its handlers follow edges, and an edge can be lost
 (kopf issue 1276). No handler here makes kopf write anything, a finalizer or an annotation, to any object.

@@ -1,7 +1,8 @@
 """Which of several operators decides: a Lease (coordination.k8s.io/v1), as other controllers hold one.
 
-Whether a holder is away is judged by this process's own clock: its Lease has not changed for as long as it lasts. No two
-clocks are compared. Each write of the Lease rests on the version that was read, so of two that take it one is refused.
+Whether a holder is away is judged by this process's own clock: its Lease has not changed for as long as it lasts.
+No two clocks are compared. Each write of the Lease rests on the version that was read: of two that take it, one is
+refused.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from lightkube import ApiError, AsyncClient
+from httpx2 import HTTPStatusError
+from lightkube import AsyncClient
 from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease
@@ -46,20 +48,20 @@ class Leader:
         return self._clock() < self._held_until
 
     async def renew(self) -> bool:
-        """Take the Lease, or keep it, or see who has it. Raises ApiError, httpx2.HTTPError; then `leads` runs out."""
+        """Take the Lease, or keep it, or see who has it. Raises httpx2.HTTPError; then `leads` runs out."""
         asked_at = self._clock()
         try:
             if await self._hold(asked_at):
                 self._held_until = asked_at + LASTS - MARGIN
                 return True
-        except ApiError as error:
-            if error.status.code != _TAKEN:
+        except HTTPStatusError as error:
+            if error.response.status_code != _TAKEN:
                 raise
         self._held_until = float("-inf")
         return False
 
     async def give_up(self) -> None:
-        """Let the next one begin at once. Raises ApiError, httpx2.HTTPError."""
+        """Let the next one begin at once. Raises httpx2.HTTPError."""
         if self.leads:
             self._held_until = float("-inf")
             patch = {"spec": {"holderIdentity": None}}
@@ -68,8 +70,8 @@ class Leader:
     async def _hold(self, asked_at: float) -> bool:
         try:
             lease = await self._client.get(Lease, names.LEASE, namespace=self._namespace)
-        except ApiError as error:
-            if error.status.code != _GONE:
+        except HTTPStatusError as error:
+            if error.response.status_code != _GONE:
                 raise
             metadata = ObjectMeta(name=names.LEASE, namespace=self._namespace)
             spec = cast("LeaseSpec", LeaseSpec.from_dict(self._spec()))

@@ -1,7 +1,7 @@
 """The documents that the operator makes for a node: its Job, and the pod that verifies it. Pure.
 
 A Job is unprivileged and has no token: root inside, because it writes root's files, with the few capabilities that
-takes; its own root file system is read-only; of the node it sees the folders of `_WRITES` and `_READS` and nothing else.
+takes; its own root file system is read-only; of the node it sees the folders of `_WRITES`, `_READS` and nothing else.
 containerd is restarted through systemd's own socket: no host PID namespace, no nsenter.
 """
 

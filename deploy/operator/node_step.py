@@ -19,9 +19,9 @@ MAX_ATTEMPTS: Final = 3
 """Jobs for a payload that was never verified on the node; then what was done is undone and the rollout stops."""
 FIRST_DELAY: Final = 10
 LAST_DELAY: Final = 900
-"""Seconds between attempts: 10, 20, 40, up to a quarter of an hour. What must succeed in the end is tried for ever."""
+"""Seconds between attempts: 10, 20, 40, up to a quarter of an hour. What must succeed is tried for ever."""
 SERVE_SECONDS: Final = 600
-"""How long a node may take after its Job to be Ready and to tell the handler; a verification pod's time comes on top."""
+"""How long a node may take after its Job to be Ready and tell the handler; a verification pod's time comes on top."""
 
 
 @dataclass(frozen=True, slots=True)

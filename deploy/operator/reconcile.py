@@ -1,4 +1,4 @@
-"""The decision: what is there and what is wanted, to what is done next. Pure; called after every change and now and then.
+"""The decision: what is there and what is wanted, to what is done next. Pure; asked after each change and now and then.
 
 Rules, in this order:
 

@@ -116,15 +116,15 @@ def parse_record(text: str) -> Record:
     try:
         document = json.loads(text) if len(text) <= _MAX_RECORD else None
         if not isinstance(document, dict) or document.pop("format") != 1:
-            raise ValueError("not a record of format 1")
+            raise ValueError("not a record of format 1")  # noqa: TRY301 - told below
         problem = document.pop("problem", None)
         step = Step(document.pop("step"))
         if unknown := document.keys() - {*_TEXTS, *_INTEGERS}:
-            raise ValueError(f"unknown members {sorted(unknown)}")
+            raise ValueError(f"unknown members {sorted(unknown)}")  # noqa: TRY301 - told below
         texts = {name: _text(document.get(name, "")) for name in _TEXTS}
         counts = {name: _integer(document.get(name, 0)) for name in _INTEGERS}
         if not texts["runtime"] or not counts["serial"]:
-            raise ValueError("no runtime or no serial number")
+            raise ValueError("no runtime or no serial number")  # noqa: TRY301 - told below
         record = Record(
             runtime=texts["runtime"],
             step=step,
@@ -139,7 +139,7 @@ def parse_record(text: str) -> Record:
             problem=Problem(**{name: _text(problem[name]) for name in _PROBLEM}) if problem is not None else None,
         )
         if not (_PAYLOAD.fullmatch(record.payload) and _PAYLOAD.fullmatch(record.target)):
-            raise ValueError("a payload that is not an image reference by digest")
+            raise ValueError("a payload that is not an image reference by digest")  # noqa: TRY301 - told below
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Permanent(
             Code.INPUT,

@@ -1,8 +1,8 @@
 """Who may begin: the canary first, then waves, and nobody after a failure. Pure.
 
 1. Never more than `batchSize` nodes are between claim and service at once.
-2. Until one node serves the payload, there is one: the canary, the first by name of those that `upgrade.canary` selects,
-   or of all.
+2. Until one node serves the payload, there is one: the canary, the first by name of those that `upgrade.canary`
+   selects, or of all.
 3. Once a node has trouble with the payload, no node that serves another one is touched. Nodes that serve nothing still
    begin when the payload is known to serve elsewhere: they have nothing to lose.
 4. A payload that a node refused is not tried again until `upgrade.attempt` is counted up, or the payload is another.

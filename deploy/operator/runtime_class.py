@@ -4,8 +4,8 @@ Scheduling: pods go only to nodes that serve (the label `enclave-cc.dev/runtime`
 on hardware only to nodes with SGX. The kubelet checks the same selector when a pod arrives, so a pod that was bound a
 moment before its node was demoted does not run there. The verification class has no selector: its pods name their node.
 
-Overhead (KEP-688): what agent and boot init need besides the workload. On hardware `sgx.intel.com/epc` is part of it, so
-that the scheduler counts the agent enclave's protected memory; nothing asks for it in simulation.
+Overhead (KEP-688): what agent and boot init need besides the workload. On hardware `sgx.intel.com/epc` is part of it,
+so that the scheduler counts the agent enclave's protected memory; nothing asks for it in simulation.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Whatever happens to a cluster, the operator's decisions lead it to where it should be, and nowhere else on the way."""
+"""Whatever happens to a cluster, the operator's decisions lead it to where it should be, and nowhere else."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from deploy.operator.desired import Desired, Verification
 from deploy.operator.names import CLAIM_LABEL, RUNTIME_LABEL
 from deploy.operator.record import Step, parse_record
+from orchestrator.faults import Permanent
 from tests.simulators.nodes import A, B, C, World
 
 DESIRED = Desired(name="cc", generation=1, payload=A)
@@ -82,8 +84,8 @@ def test_a_payload_that_fails_everywhere_touches_one_node_and_is_taken_back(
 
 @given(st.text(max_size=200))
 def test_a_record_is_read_or_refused_with_a_code(text: str) -> None:
-    world = World(DESIRED, 0)
-    world.reads(text)
+    with contextlib.suppress(Permanent):
+        assert parse_record(text).runtime
 
 
 def test_a_record_reads_back_as_it_was_written() -> None:

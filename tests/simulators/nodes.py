@@ -1,7 +1,7 @@
-"""A cluster's nodes as the operator's decisions see and change them: an API server's objects and what a Job does, as values.
+"""A cluster's nodes as the operator's decisions see and change them: an API server's objects and Jobs, as values.
 
-Every action is carried out as the API server would (a stale version is refused), and each is held to the rules that must
-never be broken, at the moment it is taken.
+Every action is carried out as the API server would (a stale version is refused), and each is held to the rules that
+must never be broken, at the moment it is taken.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from deploy.operator.desired import Desired, Requirement, Selector, Verification
 from deploy.operator.names import RUNTIME_LABEL, digest_of, verification_class
 from deploy.operator.observed import Guest, Node, Observed, Outcome, RuntimeClass, Work
 from deploy.operator.reconcile import reconcile
-from deploy.operator.record import IN_UPGRADE, Problem, labels_of, parse_record
+from deploy.operator.record import IN_UPGRADE, Problem, labels_of
 from deploy.operator.report import Report
 from deploy.operator.runtime_class import fingerprint
-from orchestrator.faults import Fault
 
 A, B, C = (f"registry.test/payload@sha256:{letter * 64}" for letter in "abc")
 EVEN = Selector((Requirement("parity", "In", frozenset({"even"})),))
@@ -96,7 +95,7 @@ class World:
             )
             self.settle()
 
-    def happen(self, kind: str, what: object) -> None:
+    def happen(self, kind: str, what: object) -> None:  # noqa: C901, PLR0912 - a table
         """An event from outside."""
         name = f"n{what}"
         desired = self.desired
@@ -134,13 +133,6 @@ class World:
                 self.now += int(str(what))
             case "delete":
                 self.desired = replace(desired, deleting=True)
-
-    def reads(self, text: str) -> None:
-        """Reads a record, or is told why not."""
-        try:
-            parse_record(text)
-        except Fault as fault:
-            assert fault.diagnosis.advice
 
     def _seen(self, node: Node) -> Node:
         guests = tuple(Guest("default", f"{node.name}-{i}") for i in range(self.guests.get(node.name, 0)))
@@ -184,7 +176,7 @@ class World:
             if key[0] == name and pod.outcome is Outcome.RUNNING:
                 self.pods[key] = replace(pod, outcome=Outcome.SUCCEEDED if verified else Outcome.FAILED)
 
-    def _carry_out(self, action: actions.Action) -> None:
+    def _carry_out(self, action: actions.Action) -> None:  # noqa: C901 - a table
         self.taken.append(action)
         assert self.finalizer or isinstance(action, actions.AddFinalizer), f"{action} before the finalizer"
         match action:
@@ -245,7 +237,8 @@ class World:
     def _start(self, action: actions.StartJob) -> None:
         node = self.nodes[action.node]
         key = (action.node, action.serial)
-        assert node.record and node.labels[RUNTIME_LABEL] == "false", "a Job on a node that serves"
+        assert node.record
+        assert node.labels[RUNTIME_LABEL] == "false", "a Job on a node that serves"
         running = [job for job in self.jobs.values() if job.node == node.name and job.outcome is Outcome.RUNNING]
         assert not running, "two Jobs on a node"
         if action.operation is actions.Operation.UNINSTALL:

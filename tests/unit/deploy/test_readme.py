@@ -36,7 +36,13 @@ def test_every_recipe_in_the_readme_exists(repository: Path) -> None:
     assert asked <= recipes
 
 
-PAGES = ("README.md", "docs/operations/node.md", "docs/operations/output.md", "docs/operations/replay.md")
+PAGES = (
+    "README.md",
+    "docs/operations/node.md",
+    "docs/operations/operator.md",
+    "docs/operations/output.md",
+    "docs/operations/replay.md",
+)
 
 
 @pytest.mark.parametrize("page", PAGES)
