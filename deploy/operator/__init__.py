@@ -12,4 +12,5 @@ May import: kopf, lightkube, celpy, click, structlog, orchestrator.{faults,log},
 - `reading`, `cluster`: Kubernetes' documents into values, actions into requests. The only imports of lightkube.
 - `leader`, `controller`, `handlers`: one of several decides; what wakes it; kopf.
 - `admission`: the rules of confidential pods, from one source: a ValidatingAdmissionPolicy and a webhook.
+- `ccruntime`: the upstream operator's resource, as far as it maps.
 """

@@ -10,7 +10,7 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -93,6 +93,27 @@ def admission() -> None:
     from deploy.operator.admission.policy import policy  # noqa: PLC0415
 
     click.echo(json.dumps({"apiVersion": "v1", "kind": "List", "items": policy()}, indent=2))
+
+
+@operator.command()
+@click.argument("file", type=click.File("rb"))
+def convert(file: IO[bytes]) -> None:
+    """An EnclaveRuntime from the upstream operator's CcRuntime, as JSON; what does not map is told on standard error.
+
+    FILE is the resource as JSON: `kubectl get ccruntime NAME -o json`.
+    """
+    from deploy.operator.ccruntime import converted  # noqa: PLC0415
+
+    try:
+        document = json.loads(file.read())
+    except ValueError as error:
+        raise click.BadParameter("not JSON") from error
+    if not isinstance(document, dict):
+        raise click.BadParameter("not a resource")
+    made, left = converted(document)
+    click.echo(json.dumps(made, indent=2))
+    for name in left:
+        click.echo(f"left out: {name}", err=True)
 
 
 async def _statuses() -> list[dict[str, Any]]:
