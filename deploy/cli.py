@@ -51,6 +51,10 @@ SUBCOMMANDS: Final = {
         "deploy.payload.commands:payload",
         "What a node is given, measured: build, inspect, verify, diff, push.",
     ),
+    "operator": (
+        "deploy.operator.commands:operator",
+        "The runtime on a Kubernetes cluster: run the operator, see its nodes.",
+    ),
 }
 """Name: (module and attribute, the line that `--help` shows). In the order of `--help`."""
 

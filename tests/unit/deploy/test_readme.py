@@ -38,7 +38,7 @@ def test_every_recipe_in_the_readme_exists(repository: Path) -> None:
 
 PAGES = (
     "README.md",
-    *(f"docs/operations/{page}.md" for page in ("node", "output", "payload", "replay")),
+    *(f"docs/operations/{page}.md" for page in ("node", "operator", "output", "payload", "replay")),
 )
 
 
