@@ -64,8 +64,11 @@ LAZY_MODULES: Final = (
     "traceback",
 )
 
-ABSENT: Final = ("rich",)
-"""Used where it is installed, and not needed: by structlog, for colours."""
+ABSENT: Final = (
+    "rich",  # structlog, for colours
+    "aiohttp",  # nats-py, for a bus behind WebSockets
+)
+"""Taken up where they are installed, by what is named, and not needed: a bundle does not depend on its neighbours."""
 
 MOUNT_POINTS: Final = ("dev", "proc", "run", "sys", "tmp")
 

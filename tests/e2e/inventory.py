@@ -44,7 +44,8 @@ class Inventory:
 
 
 def taken(cluster: Cluster) -> Inventory:
-    """Of now."""
+    """Of now, with containerd's garbage collected."""
+    cluster.collect_garbage()
     layout = cluster.layout
     traces = residue.of(layout)
     things = {

@@ -94,7 +94,7 @@ def come_and_go(cluster: Cluster, reference: str, number: int) -> None:
 
 
 def settled(cluster: Cluster) -> Inventory:
-    """The inventory once it has been the same for a while: containerd collects its garbage when it likes."""
+    """The inventory once it has been the same for a while: servers close connections when they like."""
     before, since = inventory.taken(cluster), time.monotonic()
     while time.monotonic() - since < SETTLED_AFTER:
         time.sleep(0.2)

@@ -143,6 +143,7 @@ def test_pulled_in_any_order_all_run_side_by_side_and_leave_nothing(node: Node, 
             assert eventually(partial(fetch, address)) == page_of(kind)
     for kind in order:
         node.kubelets[kind].remove_image(node.references[kind])
+    node.cluster.collect_garbage()
     eventually(lambda: node.blobs() <= blobs and node.snapshots() <= snapshots)
 
 
