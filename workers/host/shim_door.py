@@ -10,8 +10,6 @@ What a shim asked and does not wait for any more, because it has ended, is waite
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -27,6 +25,7 @@ from workers.host.shim.bus_pod import BusPod, Connection
 from workers.host.shim.line_pod import ASK
 from workers.host.shim.pod import ContainerRequest, ExecRequest, Pod, SandboxRequest, Streams
 from workers.host.shim.ttrpc.server import Method, converse
+from workers.host.unix_socket import listening
 
 _LOOK: Final = 1.0
 """Seconds between two looks whether the bus connection has ended for good."""
@@ -62,22 +61,9 @@ async def serve_pods(path: Path, make_pod: MakePod) -> None:
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             tasks.create_task(_serve(reader, writer, make_pod))
 
-        server = await asyncio.start_unix_server(connected, sock=_listen(path))
+        server = await asyncio.start_unix_server(connected, sock=listening(path, backlog=256))
         async with server:
             await server.serve_forever()
-
-
-def _listen(path: Path) -> socket.socket:
-    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    mask = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(mask)
-    listener.listen(256)
-    return listener
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, make_pod: MakePod) -> None:

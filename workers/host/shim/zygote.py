@@ -24,6 +24,7 @@ from workers.host.shim.bundle_log import log, log_as
 from workers.host.shim.rehearsal import rehearse
 from workers.host.shim.serve import serve
 from workers.host.shim.start import ALIVE, DEFAULT_ZYGOTE, INHERITED, detach
+from workers.host.unix_socket import listening
 
 _MAX_REQUEST: Final = 1 << 16
 _SECONDS: Final = 2.0
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     address = parser.parse_args(arguments).address
     log_as("zygote", 2)
     rehearse(address.with_suffix(".d"))
-    listener = _listen(address)
+    listener = listening(address, backlog=64)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: whoever ends here is nobody's news
     gc.collect()
     gc.freeze()  # for good: a child's collector would copy every page that it touches
@@ -59,19 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 _fork(connection, listener)
             except (OSError, ValueError, TypeError) as error:
                 log("warning", "no shim was forked", error=str(error))
-
-
-def _listen(path: Path) -> socket.socket:
-    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    mask = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(mask)
-    listener.listen(64)
-    return listener
 
 
 def _fork(connection: socket.socket, own: socket.socket) -> None:

@@ -13,7 +13,6 @@ containerd's configuration names its socket:
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import threading
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from orchestrator.log import configure
 from workers.host.snapshotter.content import ContainerdContent
 from workers.host.snapshotter.service import Service, handler
 from workers.host.snapshotter.snapshotter import Snapshotter
+from workers.host.unix_socket import place_for
 
 _THREADS: Final = 8
 _MAX_MESSAGE: Final = 16 << 20
@@ -59,18 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def serve(snapshotter: Snapshotter, address: Path) -> grpc.Server:
     """Start serving at `address`, replacing the socket that an earlier process left. Root only."""
-    address.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    address.unlink(missing_ok=True)
     server = grpc.server(
         ThreadPoolExecutor(_THREADS, thread_name_prefix="snapshots"),
         options=[("grpc.max_receive_message_length", _MAX_MESSAGE)],
     )
     server.add_generic_rpc_handlers((handler(Service(snapshotter)),))
-    mask = os.umask(0o177)
-    try:
+    with place_for(address):
         server.add_insecure_port(f"unix://{address}")
-    finally:
-        os.umask(mask)
     server.start()
     return server
 

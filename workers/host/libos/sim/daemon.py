@@ -28,6 +28,7 @@ from workers.host.libos.sim.machine import Machine
 from workers.host.libos.sim.pki import CPU_SVN, SimulatedPki
 from workers.host.libos.sim.process import Process
 from workers.host.libos.sim.root_secret import root_secret
+from workers.host.unix_socket import listening
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -78,9 +79,13 @@ class _Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        enclaves = await asyncio.start_unix_server(self._enclave, sock=_listen(places.enclave_socket, 0o666))
+        enclaves = await asyncio.start_unix_server(
+            self._enclave, sock=listening(places.enclave_socket, backlog=MAX_CONNECTIONS, mode=0o666)
+        )
         try:
-            control_server = await asyncio.start_unix_server(self._control, sock=_listen(places.control_socket, 0o600))
+            control_server = await asyncio.start_unix_server(
+                self._control, sock=listening(places.control_socket, backlog=MAX_CONNECTIONS)
+            )
             try:
                 _log.info("simulated CPU ready", enclave_socket=str(places.enclave_socket))
                 await stop.wait()
@@ -208,17 +213,3 @@ def _lock(state: Path) -> int:
             advice="one machine, one CPU: stop it",
         ) from error
     return fd
-
-
-def _listen(path: Path, mode: int) -> socket.socket:
-    """A listening socket at `path`, never with another mode. What a dead daemon left there is removed."""
-    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o777 & ~mode)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(mask)
-    listener.listen(MAX_CONNECTIONS)
-    return listener
