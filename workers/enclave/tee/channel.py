@@ -1,4 +1,5 @@
-"""The attested channel on an asyncio stream: `connect` in the boot init, `accept` in the agent.
+"""The attested channel on an asyncio stream: `accept` in the agent, and `connect`, its other end. The boot init is no
+loop's and has `blocking`.
 
 Handshake messages travel in frames too: a 4-byte big-endian length, which must be exactly the one expected at that
 point. How long to wait is the caller's business (`asyncio.timeout`); when anything fails, or the caller gives up, the
