@@ -12,6 +12,10 @@ from hypothesis import settings
 
 from tests import tables
 
+# gRPC, which no enclave has, restarts its threads in whatever this process forks. There they close descriptors that
+# have become others': a FUSE mount's, of a server of sealed stores.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 # No test asserts a time: a busy machine is no defect.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")

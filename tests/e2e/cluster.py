@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from orchestrator.bus import Histories, connect
 from orchestrator.events import Foreign, Recorded
 from orchestrator.fold import fold
 from orchestrator.launch import Launch
+from tests.machine import cgroups_naming
 from tests.waiting import eventually
 
 WEB = ("/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www")
@@ -152,7 +152,4 @@ class Cluster:
         found += [str(path) for path in (*(run / "held").glob(f"{pod}*"), *(run / "exits").glob(f"{pod}*"))]
         found += [str(path) for path in (run / "runc").glob(f"{pod}*")]
         found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if pod in line]
-        # Not by rglob, which stumbles over what another stack's pods take away meanwhile.
-        cgroups = (Path(top, name) for top, names, _ in os.walk("/sys/fs/cgroup") for name in names)
-        found += [str(path) for path in cgroups if pod in path.name]
-        return found
+        return found + [str(path) for path in cgroups_naming(pod)]

@@ -21,10 +21,14 @@ from orchestrator.events import Recorded
 from orchestrator.faults import Fault, Permanent
 from tests.e2e import streams, victims
 from tests.e2e.cluster import Cluster, Launched, fetch
+from tests.machine import cgroups_naming
 from tests.waiting import eventually
 from workers.enclave.launch_policy.document import DEFAULT_CAPABILITIES
 
 pytestmark = pytest.mark.e2e
+MEMORY_LIMITS = ("memory.limit_in_bytes", "memory.max")
+"""The file's name in cgroup v1 and v2."""
+
 EXEC = [
     {"name": "health", "args": ["/bin/true"], "probe": True},
     {"name": "greet", "args": ["/bin/echo", "hello", {"any": True}]},
@@ -237,8 +241,8 @@ def test_a_container_stands_still_goes_on_and_has_the_limit_that_it_was_given(cl
     subprocess.run([*tasks, "resume", container], check=True, timeout=30)
     assert fetch(address) == b"served\n"
     cluster.kubelet.limit(container, 200 << 20)
-    limits = {text(path).strip() for path in Path("/sys/fs/cgroup").glob(f"**/{container}/memory.limit_in_bytes")}
-    limits |= {text(path).strip() for path in Path("/sys/fs/cgroup").glob(f"**/{container}/memory.max")}
+    groups = [group for group in cgroups_naming(container) if group.name == container]
+    limits = {text(group / name).strip() for group in groups for name in MEMORY_LIMITS} - {""}
     assert limits == {str(200 << 20)}
     assert cluster.kubelet.exec(container, ["/bin/true"])[0] == 0, "and commands run as before"
 
