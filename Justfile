@@ -13,7 +13,7 @@ setup:
     sh deploy/setup.sh
 
 # Everything a machine can judge without running the system: lint, format, types, import rules, generated code.
-check: lint types imports schemas-current
+check: lint types imports schemas-current chart-current
 
 # Lint and formatting, changing nothing.
 lint:
@@ -90,6 +90,14 @@ schemas:
 # Fail if the generated code of schemas/ is not what the .proto files give.
 schemas-current:
     python schemas/generate.py --check
+
+# Copy into the chart what it has from deploy/operator: the CustomResourceDefinition, the rules of admission.
+chart:
+    python deploy/chart/generate.py
+
+# Fail if the chart's copies are not what deploy/operator gives.
+chart-current:
+    python deploy/chart/generate.py --check
 
 # Start this machine's stack.
 up *args:

@@ -10,8 +10,9 @@ schemas, click, the standard library.
 - `bytecode`: sources compiled; `_compile` runs in a process of its own.
 - `tree`: a file tree as a value. `erofs`: the tree as one image file.
 - `bundle`: all of it in order, cached by content.
-- `host`: the node's software, started by `launcher` wherever it is unpacked.
+- `software`: programs with all that they need, started by `launcher` wherever it is unpacked. `host`: the node's.
 - `origin`: which package a file came from; `sbom`: all of them in SPDX.
-- `image`: the payload; `oci_layout`: an image as files.
+- `image`: the payload; `oci_layout`: an image as files, of which `layer` is one.
+- `control_plane`: the images that the chart names.
 - `contents`: a payload opened and checked; `difference`: of two. `pushing`: to a registry, signed.
 """

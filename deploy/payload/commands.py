@@ -1,4 +1,4 @@
-"""`enclave-cc payload`: build, inspect, verify, diff, push.
+"""`enclave-cc payload`: build, images, inspect, verify, diff, push.
 
 Zone: owner. May import: `click`, `deploy.{payload,publish}`, `workers.{enclave.image,host.libos}`,
 `orchestrator.faults`.
@@ -14,7 +14,7 @@ from typing import Final
 
 import click
 
-from deploy.payload import pushing
+from deploy.payload import control_plane, pushing
 from deploy.payload.contents import Contents, opened, signed_by, verify_measurements
 from deploy.payload.difference import differences
 from deploy.payload.image import build_payload
@@ -46,6 +46,20 @@ def build(folder: Path) -> None:
     click.echo(f"index      {built.index}")
     for name, measurement in sorted(built.measurements.items()):
         click.echo(f"{name:<10} {measurement}")
+
+
+@payload.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="The chart's values that name them, for `helm install -f`.")
+def images(folder: Path, *, as_json: bool) -> None:
+    """Write what the chart starts, to FOLDER/control-plane and FOLDER/bus, OCI layouts; print their digests."""
+    built = control_plane.build_images(folder)
+    if as_json:
+        own, bus = ({"digest": image.digest} for image in built)
+        click.echo(json.dumps({"image": own, "bus": {"image": bus}}, indent=1))
+        return
+    for image in built:
+        click.echo(f"{image.name:<14} {image.version} {image.digest}")
 
 
 @payload.command()

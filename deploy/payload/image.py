@@ -4,7 +4,7 @@ Zone: owner. May import: `deploy.payload`, the standard library.
 
     payload.json               every other file with its digest, and what each bundle measures to
     bundles/LIBOS/NAME.erofs   one folder for each LibOS
-    host/                      see `host`
+    host/                      see `host` and `software`
     sbom.spdx.json             see `sbom`
 
 Three layers (bundles, host, the two documents), so that an upgrade fetches what has changed. No configuration of
@@ -13,9 +13,7 @@ anyone's is in it: what differs between two installations is bound to an enclave
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,10 +22,11 @@ from typing import Final
 
 from deploy.payload import oci_layout, sbom
 from deploy.payload.bundle import CACHE, Built, build_bundle
-from deploy.payload.host import build_host, version
-from deploy.payload.oci_layout import SOURCE_DATE_EPOCH
+from deploy.payload.host import build_host
+from deploy.payload.layer import packed
 from deploy.payload.origin import origins
 from deploy.payload.roles import ROLES
+from deploy.payload.software import version
 from deploy.payload.tree import File
 
 FORMAT: Final = 1
@@ -77,7 +76,7 @@ def build_payload(folder: Path, cache: Path = CACHE) -> Payload:
         files = {**bundles, **software, **listed}
         manifest = {MANIFEST: File(content=_manifest(built, files))}
         layers = [
-            _layer(work / f"{number}.tar", layer) for number, layer in enumerate((bundles, software, manifest | listed))
+            packed(work / f"{number}.tar", layer) for number, layer in enumerate((bundles, software, manifest | listed))
         ]
         measurements = {name: bundle.mrenclave for name, bundle in built.items()}
         config = {
@@ -126,20 +125,3 @@ def _record(path: str, file: File) -> dict[str, object]:
         "sha256": file.digest(),
         "size": len(file.read()),
     }
-
-
-def _layer(out: Path, files: Mapping[str, File]) -> Path:
-    """A tar of the files and the folders that they are in: sorted, root's, of one time."""
-    folders = {str(parent) for name in files for parent in Path(name).parents} - {"."}
-    with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as archive:
-        for name in sorted({*files, *folders}):
-            entry = tarfile.TarInfo(name)
-            entry.mtime = SOURCE_DATE_EPOCH
-            if name in folders:
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-                archive.addfile(entry)
-            else:
-                content = files[name].read()
-                entry.size, entry.mode = len(content), 0o755 if files[name].executable else 0o644
-                archive.addfile(entry, io.BytesIO(content))
-    return out

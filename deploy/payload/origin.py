@@ -5,10 +5,14 @@ Zone: owner. May import: `deploy.payload.closure`, `orchestrator.faults`, the st
 
 from __future__ import annotations
 
+import csv
+import functools
+import os
 import re
 import subprocess
 import sysconfig
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -38,7 +42,7 @@ class Origin:
 def origins(files: Iterable[Path]) -> dict[Path, Origin]:
     """Of each file, its origin. Raises Permanent(INPUT) for one that nobody brought."""
     wanted = set(files)
-    found = _python(wanted)
+    found = distributions(wanted)
     found |= _debian(wanted - found.keys())
     if lost := sorted(wanted - found.keys()):
         raise Permanent(
@@ -51,10 +55,20 @@ def origins(files: Iterable[Path]) -> dict[Path, Origin]:
     return found
 
 
-def _python(wanted: set[Path]) -> dict[Path, Origin]:
-    """By each distribution's RECORD; this project's by its folder."""
+def distributions(wanted: AbstractSet[Path]) -> dict[Path, Origin]:
+    """Of each file that a Python distribution brought, its origin: by its RECORD; this project's by its folder."""
+    brought, own = _brought()
+    found = {path: brought[str(path)] for path in wanted if str(path) in brought}
+    ours = (path for path in wanted if path.is_relative_to(PROJECT) and ".venv" not in path.parts)
+    return found | dict.fromkeys(ours, own)
+
+
+@functools.cache
+def _brought() -> tuple[dict[str, Origin], Origin]:
+    """Every file of every distribution but this one; and this one."""
     packages = sysconfig.get_paths()["platlib"]
-    found: dict[Path, Origin] = {}
+    brought: dict[str, Origin] = {}
+    own = Origin("pypi", OWN, "")
     for distribution in metadata.distributions(path=[packages]):
         about = distribution.metadata
         classified = [word for word in about.get_all("Classifier", []) if word.startswith("License")]
@@ -62,11 +76,12 @@ def _python(wanted: set[Path]) -> dict[Path, Origin]:
         (stated,) = about.get_all("License-Expression", []) or [""]
         origin = Origin("pypi", about["Name"], distribution.version, stated, said.strip()[:200])
         if origin.name == OWN:
-            found |= {path: origin for path in wanted if path.is_relative_to(PROJECT) and ".venv" not in path.parts}
+            own = origin
             continue
-        places = (Path(str(distribution.locate_file(file))) for file in distribution.files or ())
-        found |= {place: origin for place in places if place in wanted}
-    return found
+        record = csv.reader((distribution.read_text("RECORD") or "").splitlines())
+        # A wheel's programs are named from its modules upwards.
+        brought |= {os.path.normpath(f"{packages}/{row[0]}"): origin for row in record if row}
+    return brought, own
 
 
 def _debian(wanted: set[Path]) -> dict[Path, Origin]:

@@ -1,4 +1,4 @@
-"""A payload to a registry: its blobs, its manifest under its digest, the signatures, and last the tag.
+"""An image of ours to a registry: its blobs, its manifest under its digest, the signatures, and last the tag.
 
 Zone: owner. May import: `deploy.publish`, `deploy.payload.oci_layout`, `workers.enclave.image`, `orchestrator.faults`.
 
@@ -23,7 +23,7 @@ _CHUNK: Final = 1 << 20
 
 
 def push(layout: Path, target: Reference, registry: Registry, key: SigningKey | None) -> str:
-    """Push the layout's one payload as `target`, which has a tag; the digest of its manifest.
+    """Push the layout's one image as `target`, which has a tag; the digest of its manifest.
 
     With a key, manifest and index are signed: a node names the one, a tag leads to the other.
 
@@ -59,10 +59,10 @@ def _index(raw: bytes) -> Index:
     if not isinstance(found, Index) or len(found.platforms) != 1:
         raise Permanent(
             Code.IMAGE_MALFORMED,
-            "this layout is no payload's",
+            "this layout is none of ours",
             expected="an index that names one image",
             got="something else",
-            advice="enclave-cc payload build makes one",
+            advice="enclave-cc payload build, or images, makes one",
         )
     return found
 

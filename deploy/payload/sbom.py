@@ -1,4 +1,4 @@
-"""What a payload was made of, as SPDX 2.3 in JSON: every package, and which part of the payload it is in.
+"""What an image was made of, as SPDX 2.3 in JSON: every package, and which part of the image it is in.
 
 Zone: owner. May import: `deploy.payload.{origin,oci_layout}`, the standard library.
 Source: the SPDX specification 2.3, and its JSON schema.
@@ -20,21 +20,21 @@ from deploy.payload.origin import OWN, Origin
 _NONE: Final = "NOASSERTION"
 
 
-def render(version: str, parts: Mapping[str, frozenset[Origin]]) -> bytes:
-    """The document. `parts`: of each part of the payload (agent, boot, host) what its files came from."""
+def render(version: str, parts: Mapping[str, frozenset[Origin]], *, subject: str = "payload") -> bytes:
+    """The document. `parts`: of each part of the image (agent, boot, host) what its files came from."""
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(SOURCE_DATE_EPOCH))
     every = sorted(set().union(*parts.values()))
-    packages = [_part("payload", version), *(_part(name, version) for name in sorted(parts))]
+    packages = [_part(subject, version), *(_part(name, version) for name in sorted(parts))]
     packages += [_package(origin) for origin in every]
-    relations = [("SPDXRef-DOCUMENT", "DESCRIBES", _part_id("payload"))]
+    relations = [("SPDXRef-DOCUMENT", "DESCRIBES", _part_id(subject))]
     for name in sorted(parts):
-        relations.append((_part_id("payload"), "CONTAINS", _part_id(name)))
+        relations.append((_part_id(subject), "CONTAINS", _part_id(name)))
         relations += [(_part_id(name), "CONTAINS", _id(origin)) for origin in sorted(parts[name])]
     document = {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
-        "name": f"{OWN}-payload-{version}",
+        "name": f"{OWN}-{subject}-{version}",
         "creationInfo": {"created": created, "creators": [f"Tool: {OWN}-{version}"]},
         "packages": packages,
         "relationships": [

@@ -9,7 +9,7 @@ import pytest
 from tests.helm import Rendered, render
 
 DIGEST = f"sha256:{'a' * 64}"
-IMAGES = ("--set", f"image.digest={DIGEST},bus.image.digest={DIGEST},operator.enabled=true")
+IMAGES = ("--set", f"image.digest={DIGEST},bus.image.digest={DIGEST}")
 TRUSTEE = (*IMAGES, "--set", "keyBroker.trustee.url=https://trustee.example")
 SIMULATED = (
     "keyBroker.mode=trial,keyBroker.trial.simulatedRoots[0].name=a,keyBroker.trial.simulatedRoots[0].configMap=a"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_an_overlay_of_the_rendered_chart_takes_every_image_from_a_mirror(tmp_pa
     (tmp_path / "kustomize/base/rendered.yaml").write_text(rendered.stdout)
     built = run("kubectl", "kustomize", tmp_path / "kustomize/mirror")
     assert built.returncode == 0, built.stderr
-    images = {line.split()[-1] for line in built.stdout.splitlines() if line.strip().startswith(("image:", "- image:"))}
+    images = set(re.findall(r"^[ -]*image: (.+)$", built.stdout, re.MULTILINE))
     assert images == {f"mirror.example/{name}@{DIGEST}" for name in ("enclave-cc/control-plane", "nats")}
     (labels,) = [
         manifest["metadata"]["labels"]

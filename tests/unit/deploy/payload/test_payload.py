@@ -22,8 +22,8 @@ from deploy.payload.image import Payload, build_payload
 from deploy.payload.pushing import push
 from deploy.publish.cosign_key import SigningKey
 from orchestrator.faults import Code, Permanent
+from tests.imported import images_of
 from tests.simulators.docker_registry import DockerRegistry
-from tests.waiting import eventually
 from workers.enclave.image.reference import parse_reference
 from workers.enclave.image.registry import Registry
 
@@ -108,27 +108,7 @@ def test_skopeo_reads_it(layout: Path, built: Payload) -> None:
 
 
 def test_containerd_imports_it(layout: Path, built: Payload, tmp_path: Path) -> None:
-    archive, socket = tmp_path / "payload.tar", tmp_path / "containerd.sock"
-    subprocess.run(["tar", "-C", layout, "-cf", archive, "."], check=True)
-    (tmp_path / "config.toml").write_text(
-        f'version = 2\nroot = "{tmp_path}/root"\nstate = "{tmp_path}/state"\n'
-        f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\n  address = "{socket}"\n'
-    )
-    with (tmp_path / "log").open("wb") as log:
-        daemon = subprocess.Popen(["containerd", "-c", tmp_path / "config.toml"], stdout=log, stderr=log)
-    ctr = ["ctr", "-a", str(socket)]
-    try:
-        eventually(lambda: subprocess.run([*ctr, "version"], capture_output=True, check=False).returncode == 0)
-        subprocess.run(
-            [*ctr, "image", "import", "--no-unpack", "--base-name", "enclave-cc/payload", archive],
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
-        listed = subprocess.run([*ctr, "image", "ls"], capture_output=True, text=True, check=True).stdout
-    finally:
-        daemon.terminate()
-        daemon.wait(20)
+    listed = images_of(layout, "enclave-cc/payload", tmp_path)
     assert f"enclave-cc/payload:{built.version}" in listed
     assert built.index in listed
     assert "linux/amd64" in listed
