@@ -30,8 +30,7 @@ from workers.enclave.attest import Attest
 from workers.enclave.door import PROXY_URL, Pod, enroll, read_pod
 from workers.enclave.event_key import BusKey, EventKey
 from workers.enclave.init_data import InitData
-from workers.enclave.kbs.client import KbsClient
-from workers.enclave.late import LateContainers
+from workers.enclave.late import LateContainers, LateKbs
 from workers.enclave.patience import answered
 from workers.enclave.tee.interface import Tee
 from workers.enclave.tee.secrets import harden
@@ -40,6 +39,7 @@ from workers.process import Identity, Step, Worker
 
 if TYPE_CHECKING:
     from workers.enclave.containers import Containers
+    from workers.enclave.kbs.client import KbsClient
 
 TELLING_SECONDS: Final = 15.0
 """What boot init is told after: it waits for an answer longer than that."""
@@ -59,7 +59,13 @@ async def serve(pod: Pod, init_data: InitData, tee: Tee) -> None:
             advice="the host mounted another file than it measured",
         )
     key = EventKey()
-    kbs = KbsClient(init_data.kbs_url, init_data.kbs_ca, tee, PROXY_URL, init_data.text)
+
+    def make_kbs() -> KbsClient:
+        from workers.enclave.kbs.client import KbsClient  # noqa: PLC0415 - see `late`
+
+        return KbsClient(init_data.kbs_url, init_data.kbs_ca, tee, PROXY_URL, init_data.text)
+
+    kbs = LateKbs(make_kbs)
     identity = Identity(Zone.ENCLAVE, f"agent/{pod.id[:16]}", key.sign)
     # An agent waits for its host and its bus as long as its pod lives; the deadline of `attest` bounds that.
     credentials = await answered(partial(enroll, pod, BusKey()), math.inf)
@@ -73,7 +79,7 @@ async def serve(pod: Pod, init_data: InitData, tee: Tee) -> None:
         def make() -> Containers:
             from workers.enclave.containers import containers  # noqa: PLC0415 - see `late`
 
-            return containers(tee, kbs, init_data, tell, debug=me.attributes.debug)
+            return containers(tee, kbs(), init_data, tell, debug=me.attributes.debug)
 
         late = LateContainers(make)
         steps: dict[str, Step] = {"attest": late.wanted_after(Attest(tee, kbs, init_data, key))}

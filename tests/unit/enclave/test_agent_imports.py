@@ -5,25 +5,48 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
+from deploy.kbs.certificates import Authority
 from orchestrator.events import Command, FsSealed
 from orchestrator.faults import Code, Temporary
 from orchestrator.launch import Launch, new
+from tests.simulators.direct_tee import DirectTee, machine
 from tests.simulators.history import pod_requested
-from workers.enclave.late import LateContainers
+from workers.enclave.kbs import KbsClient
+from workers.enclave.late import LateContainers, LateKbs
 
 SEALED = FsSealed(root_hash="00", files=1, bytes=1, store="store")
 COMMAND = Command("pod", "container", "seal_fs", 1, 1, 0)
 
 
-def test_nothing_of_images_stores_and_launch_policies_is_imported_before_attestation() -> None:
+def test_nothing_of_images_stores_launch_policies_and_the_key_broker_is_imported_before_an_order() -> None:
     shown = "import sys, workers.enclave.agent; print(*sorted(sys.modules))"
     modules = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True).stdout.split()
     late = ("workers.enclave.image", "workers.enclave.rootfs", "workers.enclave.launch_policy", "workers.enclave.boot")
+    late += ("workers.enclave.kbs", "urllib3", "joserfc", "cryptography.x509")
     assert [name for name in modules if name.startswith(late)] == []
+
+
+def test_there_is_one_client_of_the_key_broker_whoever_asks_first() -> None:
+    made: list[str] = []
+    ca_pem = Authority().credential.certificate.decode()
+
+    def make() -> KbsClient:
+        made.append("once more")
+        if len(made) == 1:
+            raise Temporary(Code.ATTEST_KBS_AWAY, "not yet")
+        return KbsClient("https://broker.example", ca_pem, DirectTee(machine(), bytes(32)), None, None)
+
+    late = LateKbs(make)
+    with pytest.raises(Temporary):
+        late()
+    with ThreadPoolExecutor(8) as threads:
+        assert len({id(client) for client in threads.map(lambda _: late(), range(16))}) == 1
+    assert len(made) == 2
 
 
 class Made:

@@ -25,7 +25,7 @@ HERE = InitData("", "https://broker.example", "", "", "", "")
 def step(pod: AgentPod, enclave: Enclave | None = None, key: EventKey | None = None, url: str = "") -> Attest:
     tee = AgentTee(pod.cpu, enclave or pod.tee)
     kbs = KbsClient(url or pod.broker.url, pod.broker.ca_pem, tee, None, None)
-    return Attest(tee, kbs, HERE, key or EventKey())
+    return Attest(tee, lambda: kbs, HERE, key or EventKey())
 
 
 @in_network
