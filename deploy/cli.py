@@ -14,7 +14,7 @@ from typing import Final
 import click
 from click.shell_completion import get_completion_class
 
-from orchestrator.faults import Fault, Temporary
+from orchestrator.faults import Code, Fault, Permanent, Temporary
 
 SUBCOMMANDS: Final = {
     "demo": ("deploy.local.demo.command:demo", "The whole system once, on this machine, and away again."),
@@ -74,7 +74,16 @@ class LazyGroup(click.Group):
         if cmd_name not in SUBCOMMANDS:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = SUBCOMMANDS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        try:
+            command = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            raise Permanent(
+                Code.NOT_HERE,
+                f"`enclave-cc {cmd_name}` is not part of this installation",
+                expected=f"the module {error.name}",
+                got=f"an installation of what a node needs, or a partial one, in {sys.prefix}",
+                advice="run it where the whole of enclave-cc is installed; the commands of a node are: enclave-cc node",
+            ) from error
         if not isinstance(command, click.Command):
             raise TypeError(f"{module}:{attribute} is no click command")
         return command

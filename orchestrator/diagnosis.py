@@ -260,6 +260,10 @@ REMEDIES: Final[dict[Code, Remedy]] = {
         "the role of these credentials does not allow it",
         "Use the operator's credentials, or ask somebody who has them.",
     ),
+    Code.NOT_HERE: Remedy(
+        "this installation of enclave-cc has not what the command needs",
+        "Run it where the whole of enclave-cc is installed: a payload holds what a node needs and no more.",
+    ),
     Code.REPLAY_EXPORT: Remedy(
         "an exported history is not what it says it is",
         "Export it again where it came from; if that copy agrees, this one was damaged or altered on the way.",
@@ -339,6 +343,39 @@ REMEDIES: Final[dict[Code, Remedy]] = {
     Code.NODE_OTHER: Remedy(
         "the command reached another machine than the one that was meant",
         "Compare the node's machine-id with the one given, and give the root of the right node.",
+    ),
+    Code.PAYLOAD_VERSION: Remedy(
+        "a package that a payload is built from has another version than a release's",
+        "Install the listed version; or look at what changed, write the list anew with `enclave-cc payload lock`, and "
+        "commit it: the measurements will be others.",
+    ),
+    Code.PAYLOAD_CONTENT: Remedy(
+        "a package that a payload is built from has the listed version and other files",
+        "Install it anew from its archive, and find out who changed it; do not list it as it is.",
+    ),
+    Code.PAYLOAD_UNLISTED: Remedy(
+        "a payload takes in a package that is not listed, or no longer one that is",
+        "See which import or library brought it; if it is wanted, `enclave-cc payload lock`, and commit the list.",
+    ),
+    Code.PAYLOAD_UNPINNED: Remedy(
+        "a Python distribution of a payload is not the one that requirements/runtime.txt pins",
+        "Make the environment anew with `sh deploy/setup.sh`; for another version, `just lock` first.",
+    ),
+    Code.REFERENCES_KEY: Remedy(
+        "reference values are signed with another key than the one that was given",
+        "Give the public key of whoever released the payload, and get it another way than the document.",
+    ),
+    Code.REFERENCES_ALTERED: Remedy(
+        "reference values are not what was signed",
+        "Accept nothing of it; fetch the document again from where the payload was released.",
+    ),
+    Code.REFERENCES_FORMAT: Remedy(
+        "a document holds no reference values of a payload that this version knows",
+        "Compare the versions: a later release's document needs a later `enclave-cc kbs accept`.",
+    ),
+    Code.REFERENCES_OLDER: Remedy(
+        "the key broker has accepted reference values that were signed later",
+        "If an older payload is wanted again, its owner signs its reference values anew: `enclave-cc payload sign`.",
     ),
 }
 """In the order of `faults.Code`."""

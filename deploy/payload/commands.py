@@ -1,4 +1,4 @@
-"""`enclave-cc payload`: build, images, inspect, verify, diff, push.
+"""`enclave-cc payload`: build, lock, images, inspect, verify, diff, push.
 
 Zone: owner. May import: `click`, `deploy.{payload,publish}`, `workers.{enclave.image,host.libos}`,
 `orchestrator.faults`.
@@ -14,10 +14,10 @@ from typing import Final
 
 import click
 
-from deploy.payload import control_plane, pushing
+from deploy.payload import control_plane, inputs, pushing
 from deploy.payload.contents import Contents, opened, signed_by, verify_measurements
 from deploy.payload.difference import differences
-from deploy.payload.image import build_payload
+from deploy.payload.image import build_payload, list_inputs
 from deploy.publish.cosign_key import SigningKey
 from orchestrator.faults import Code, Permanent
 from workers.enclave.image.credentials import find_credentials
@@ -39,9 +39,15 @@ def payload() -> None:
 
 @payload.command()
 @click.argument("folder", type=_FOLDER)
-def build(folder: Path) -> None:
-    """Write the payload to FOLDER, an OCI layout; print its digest and what its bundles measure to."""
-    built = build_payload(folder)
+@click.option("--unlocked", is_flag=True, help="Also from other inputs than a release's; each difference is told.")
+def build(folder: Path, *, unlocked: bool) -> None:
+    """Write the payload to FOLDER, an OCI layout; print its digest and what its bundles measure to.
+
+    Refused unless every Debian package, Python distribution and tool is the one of the checked-in list.
+    """
+    built = build_payload(folder, locked=not unlocked)
+    for departure in built.departures:
+        click.echo(departure.line(), err=True)
     click.echo(f"payload    {built.version} {built.digest}")
     click.echo(f"index      {built.index}")
     for name, measurement in sorted(built.measurements.items()):
@@ -60,6 +66,23 @@ def images(folder: Path, *, as_json: bool) -> None:
         return
     for image in built:
         click.echo(f"{image.name:<14} {image.version} {image.digest}")
+
+
+@payload.command()
+@click.option("--check", is_flag=True, help="Change nothing; end with 1 where a release could not be built here.")
+def lock(*, check: bool) -> None:
+    """Make what is installed here the inputs of a release, and tell each difference from those before."""
+    there = list_inputs()
+    before = inputs.parse(inputs.LOCK.read_bytes()) if inputs.LOCK.exists() else ()
+    departed = tuple(inputs.departures(before, there, inputs.PINS.read_text()))
+    for departure in departed:
+        click.echo(departure.line())
+    if check:
+        click.get_current_context().exit(1 if departed else 0)
+    unpinned = [departure for departure in departed if departure.code is Code.PAYLOAD_UNPINNED]
+    inputs.refuse(unpinned)
+    inputs.LOCK.write_bytes(inputs.render(there))
+    click.echo(f"{inputs.LOCK}: {len(there)} inputs, {inputs.digest(there)}")
 
 
 @payload.command()

@@ -17,6 +17,9 @@ from orchestrator.faults import Code, Permanent
 _MAGIC: Final = b"\x7fELF"
 _LINE: Final = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 
+_UNREAD: Final = ("--strip-unneeded", "--remove-section=.note.gnu.build-id")
+"""The build id is a digest of the debugging symbols too, and these name the folder that a wheel was compiled in."""
+
 
 def is_elf(path: Path) -> bool:
     """Whether the file is an ELF object."""
@@ -25,9 +28,12 @@ def is_elf(path: Path) -> bool:
 
 
 def stripped(path: Path) -> bytes:
-    """The file without what a debugger alone reads, which may be most of it. The same bytes for the same file."""
+    """The file without what a debugger alone reads, which may be most of it.
+
+    The same bytes wherever it was compiled from the same source by the same compiler.
+    """
     with tempfile.NamedTemporaryFile() as target:
-        subprocess.run(["strip", "--strip-unneeded", "-o", target.name, path], check=True, timeout=60)
+        subprocess.run(["strip", *_UNREAD, "-o", target.name, path], check=True, timeout=60)
         return Path(target.name).read_bytes()
 
 

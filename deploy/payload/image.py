@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deploy.payload import oci_layout, sbom
+from deploy.payload import inputs, oci_layout, sbom
 from deploy.payload.bundle import CACHE, Built, build_bundle
-from deploy.payload.host import build_host
+from deploy.payload.host import Host, build_host
 from deploy.payload.layer import packed
-from deploy.payload.origin import origins
+from deploy.payload.origin import Origin, origins
 from deploy.payload.roles import ROLES
 from deploy.payload.software import version
 from deploy.payload.tree import File
@@ -38,28 +38,42 @@ LIBOS: Final = "sim"
 PROGRAMS: Final = ("enclave-cc", "containerd-shim-enclave-cc-v2")
 """What a node's administrator and its containerd look for by name, below host/bin."""
 
+INPUTS: Final = "io.enclave-cc.inputs"
+"""The label with the digest of the list of what it was built from; of a release, of the checked-in one."""
+
 _TITLE: Final = "org.opencontainers.image.title"
 _VERSION: Final = "org.opencontainers.image.version"
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """`digest` is the image manifest's, by which a payload is named; `index` is what a tag points to."""
+    """`digest` is the image manifest's, by which a payload is named; `index` is what a tag points to.
+
+    `departures`: how its inputs are not those of a release; none for a release.
+    """
 
     digest: str
     index: str
     version: str
     measurements: dict[str, str]
+    departures: tuple[inputs.Departure, ...]
 
 
-def build_payload(folder: Path, cache: Path = CACHE) -> Payload:
-    """Write the layout to `folder`, which is replaced. Raises Permanent(INPUT, NOT_FOUND, RUNTIME)."""
+def build_payload(folder: Path, cache: Path = CACHE, *, locked: bool = False) -> Payload:
+    """Write the layout to `folder`, which is replaced.
+
+    With `locked` only from what `inputs.lock` lists: `Permanent(PAYLOAD_*)` otherwise, and nothing is written.
+
+    Raises Permanent(INPUT, NOT_FOUND, RUNTIME).
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".payload-") as scratch:
         work = Path(scratch)
-        built = {name: build_bundle(role, work / f"{name}.erofs", cache) for name, role in ROLES.items()}
-        host = build_host()
-        came = origins({*host.inputs, *(path for bundle in built.values() for path in bundle.inputs)})
+        built, host, came = _parts(work, cache)
+        there = inputs.found(came)
+        departed = tuple(inputs.departures(inputs.parse(inputs.LOCK.read_bytes()), there, inputs.PINS.read_text()))
+        if locked:
+            inputs.refuse(departed)
         parts = {name: bundle.inputs for name, bundle in built.items()} | {"host": host.inputs}
         bundles = {_place(bundle): File(bundle.image) for bundle in built.values()}
         listed = {
@@ -82,13 +96,27 @@ def build_payload(folder: Path, cache: Path = CACHE) -> Payload:
         config = {
             "Entrypoint": ["/host/bin/enclave-cc"],
             "Env": ["PATH=/host/bin"],
-            "Labels": {f"io.enclave-cc.measurement.{LIBOS}.{name}": value for name, value in measurements.items()},
+            "Labels": {f"io.enclave-cc.measurement.{LIBOS}.{name}": value for name, value in measurements.items()}
+            | {INPUTS: inputs.digest(there)},
             "WorkingDir": "/",
         }
         written = oci_layout.write(
             folder, layers, config, name=version(), annotations={_TITLE: "enclave-cc payload", _VERSION: version()}
         )
-        return Payload(written.manifest, written.named, version(), measurements)
+        return Payload(written.manifest, written.named, version(), measurements, departed)
+
+
+def list_inputs(cache: Path = CACHE) -> tuple[inputs.Input, ...]:
+    """What a payload would be built from on this machine. Raises as `build_payload`."""
+    with tempfile.TemporaryDirectory(prefix="enclave-cc-payload-") as scratch:
+        return inputs.found(_parts(Path(scratch), cache)[2])
+
+
+def _parts(work: Path, cache: Path) -> tuple[dict[str, Built], Host, dict[Path, Origin]]:
+    """The bundles, the node's software, and where each file of them comes from."""
+    built = {name: build_bundle(role, work / f"{name}.erofs", cache) for name, role in ROLES.items()}
+    host = build_host()
+    return built, host, origins({*host.inputs, *(path for bundle in built.values() for path in bundle.inputs)})
 
 
 def _place(bundle: Built) -> str:

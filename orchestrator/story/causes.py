@@ -302,6 +302,10 @@ _CAUSES: Final[dict[Code, tuple[tuple[str, str, Sign | None], ...]]] = {
         ("a reader's credentials were used", "the credentials that --config names", None),
         ("the node that runs the launch names other operators", "[orders] of its node.toml", None),
     ),
+    Code.NOT_HERE: (
+        ("the command is an owner's or a stack's, and this is a node", "`enclave-cc --help`", None),
+        ("an optional part is not installed", "the module named under `expected`", None),
+    ),
     Code.REPLAY_EXPORT: (
         ("the file was cut off or edited", "its size and digest where it was made", None),
         ("a newer version wrote it", "`versions` in its first line", None),
@@ -373,6 +377,38 @@ _CAUSES: Final[dict[Code, tuple[tuple[str, str, Sign | None], ...]]] = {
     Code.NODE_OTHER: (
         ("the node was made anew under its old name", "the machine-id in the node's status", None),
         ("another root was given", "--root", None),
+    ),
+    Code.PAYLOAD_VERSION: (
+        ("Debian published a point release or a security update", "`apt policy` of the package", None),
+        ("the environment is older than requirements/runtime.txt", "`enclave-cc payload lock --check`", None),
+    ),
+    Code.PAYLOAD_CONTENT: (
+        ("a package's files were edited where they are installed", "`dpkg --verify`", None),
+        ("a wheel was compiled by another compiler", "the `tool` lines of `enclave-cc payload lock --check`", None),
+    ),
+    Code.PAYLOAD_UNLISTED: (
+        ("an import was added", "git log of inputs.lock", None),
+        ("a distribution was installed beside the pinned ones, and is taken up by another", "`pip list`", None),
+    ),
+    Code.PAYLOAD_UNPINNED: (
+        ("it was installed by hand", "`pip list`, and requirements/runtime.txt", None),
+        ("`just lock` ran, and the environment was not made anew", "git log of requirements", None),
+    ),
+    Code.REFERENCES_KEY: (
+        ("another owner released this payload", "the key named in the document", None),
+        ("the owner's key was replaced", "the fingerprint they publish", None),
+    ),
+    Code.REFERENCES_ALTERED: (
+        ("somebody changed the document", "the copy at its release", None),
+        ("it was cut off on its way", "its size", None),
+    ),
+    Code.REFERENCES_FORMAT: (
+        ("the file is something else: a key, a payload's manifest", "its first line", None),
+        ("a later version signed it", "`enclave-cc --version`", None),
+    ),
+    Code.REFERENCES_OLDER: (
+        ("documents were accepted out of order", "the signing times of both", None),
+        ("somebody offers an older payload, whose defects are known", "who gave the document", None),
     ),
 }
 """Code: (cause, how to tell, the sign in the launch that shows it), the most frequent first."""

@@ -85,7 +85,7 @@ def test_a_build_elsewhere_under_another_clock_and_configuration_gives_the_same_
         "HOME": str(tmp_path),
     }
     told = subprocess.run(
-        [Path(sys.executable).with_name("enclave-cc"), "payload", "build", tmp_path / "a" / "layout"],
+        [Path(sys.executable).with_name("enclave-cc"), "payload", "build", "--unlocked", tmp_path / "a" / "layout"],
         env={**os.environ, **strange},
         umask=0o077,
         cwd="/",
@@ -161,6 +161,16 @@ def test_what_installs_a_node_is_there_and_takes_the_payload(root: Path, built: 
 def test_a_program_of_a_node_has_no_subcommand_of_a_stack(root: Path) -> None:
     assert not (root / "host/lib/python3.11/deploy/local").exists()
     assert not (root / "host/lib/python3.11/deploy/kbs").exists()
+
+
+@pytest.mark.parametrize("command", ["kbs", "payload", "up", "launches"])
+def test_a_command_that_a_node_has_not_says_so_with_a_code(root: Path, command: str) -> None:
+    ran = subprocess.run([root / "host/bin/enclave-cc", command], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("E-INPUT-004: ")
+    assert f"`enclave-cc {command}`" in ran.stderr
+    assert "try: " in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_the_node_fetches_and_holds_no_more_than_planned(layout: Path, root: Path) -> None:
