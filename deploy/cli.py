@@ -49,7 +49,7 @@ SUBCOMMANDS: Final = {
     "cluster": ("deploy.cluster.commands:cluster", "A cluster's control plane: its identities, its streams."),
     "payload": (
         "deploy.payload.commands:payload",
-        "What a node is given, measured: build, inspect, verify, diff, push.",
+        "What a node is given, measured: build, inspect, verify, diff, sign, push.",
     ),
     "operator": (
         "deploy.operator.commands:operator",

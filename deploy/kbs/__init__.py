@@ -4,5 +4,6 @@ What belongs here: verifying evidence, appraising it by the owner's policies, is
 resources, the owner's admin commands. What does not: encrypting images (deploy/publish), anything the host runs.
 
 Zone: owner. It holds keys: none of them, no resource and no token ever enters a log line or an error.
-May import: orchestrator.faults, schemas, and of workers.enclave.kbs the names of resources and the TLS channel.
+May import: orchestrator.faults, schemas, and of workers.enclave.kbs the names of resources and the TLS channel;
+`accept` and the command line: deploy.publish, for a release's signed reference values.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from deploy.kbs.admin import ISSUER, admin_token
 from deploy.kbs.state import PolicyId
@@ -19,7 +19,12 @@ from workers.enclave.kbs.channel import Channel, Reply, Unreachable
 from workers.enclave.kbs.refusal import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from workers.enclave.kbs import ResourceUri
+
+_NO_VALUE: Final = "No reference value found"
+"""Trustee's words (`kbs/src/api_server.rs`); its variant is that of every failure of reference values."""
 
 
 class AdminClient:
@@ -55,13 +60,28 @@ class AdminClient:
 
     def set_reference_value(self, name: str, value: JsonValue) -> None:
         """Register a reference value, replacing what had that name."""
-        payload = base64.b64encode(json.dumps({name: value}).encode()).decode("ascii")
+        self.set_reference_values({name: value})
+
+    def set_reference_values(self, values: Mapping[str, JsonValue]) -> None:
+        """Register several: all of them, or none."""
+        payload = base64.b64encode(json.dumps(dict(values)).encode()).decode("ascii")
         self._post("reference-value", {"version": "0.1.0", "type": "sample", "payload": payload})
 
     def reference_value(self, name: str) -> JsonValue:
         """What is registered under `name`."""
         value: JsonValue = json.loads(self._call("GET", f"{PREFIX}/reference-value/{name}").body)
         return value
+
+    def find_reference_value(self, name: str) -> JsonValue:
+        """What is registered under `name`; None where nothing is."""
+        path = f"{PREFIX}/reference-value/{name}"
+        answer = self._ask("GET", path)
+        if isinstance(answer, Reply):
+            value: JsonValue = json.loads(answer.body)
+            return value
+        if _NO_VALUE in answer.detail:
+            return None
+        raise _refused("GET", path, answer)
 
     def close(self) -> None:
         """Close the connections."""
@@ -71,21 +91,28 @@ class AdminClient:
         self._call("POST", f"{PREFIX}/{endpoint}", json.dumps(message).encode())
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> Reply:
+        answer = self._ask(method, path, body)
+        if isinstance(answer, Refusal):
+            raise _refused(method, path, answer)
+        return answer
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> Reply | Refusal:
         authorization = f"Bearer {admin_token(self._key, self._issuer)}"
         try:
             reply = self._channel.send(method, path, {"Authorization": authorization}, body)
-            if reply.status == 200:
-                return reply
-            refusal = Refusal.read(reply)
+            return reply if reply.status == 200 else Refusal.read(reply)
         except Unreachable as away:
             raise Temporary(Code.KEY_KBS_AWAY, "the key broker cannot be reached", got=str(away)) from away
         except Malformed as malformed:
             raise Permanent(
                 Code.INPUT, "this is no key broker", expected="a reply of the protocol", got=str(malformed)
             ) from malformed
-        raise Permanent(
-            Code.INPUT,
-            f"the key broker refuses {method} {path}",
-            expected="status 200",
-            got=f"{refusal.variant}: {refusal.detail}",
-        )
+
+
+def _refused(method: str, path: str, refusal: Refusal) -> Permanent:
+    return Permanent(
+        Code.INPUT,
+        f"the key broker refuses {method} {path}",
+        expected="status 200",
+        got=f"{refusal.variant}: {refusal.detail}",
+    )

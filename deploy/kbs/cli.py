@@ -146,6 +146,52 @@ def reference_value(context: tuple[Path, str | None], name: str, values: tuple[s
     click.echo(f"{name}: {json.dumps(value)}")
 
 
+@kbs.command()
+@click.argument("document", type=click.File("rb"))
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    required=True,
+    help="The public key of whoever releases the payload, PEM.",
+)
+@click.option("--keep", is_flag=True, help="What is affirmed now stays so as well, while one payload replaces another.")
+@click.option(
+    "--policies",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder of launch-policy.json: admit the payload's boot init there too.",
+)
+@click.pass_obj
+def accept(
+    context: tuple[Path, str | None], document: IO[bytes], key: Path, *, keep: bool, policies: Path | None
+) -> None:
+    """Affirm the agents of a payload by its signed reference values in DOCUMENT (- for standard input).
+
+    Refused are another key's, altered ones, and older ones than those that were accepted last.
+    """
+    # Only here: the broker itself needs nothing that signs or publishes.
+    from deploy.kbs.accept import accept as accept_references  # noqa: PLC0415
+    from deploy.publish.policies import PolicyFolder  # noqa: PLC0415
+    from deploy.publish.references import LONGEST  # noqa: PLC0415
+    from workers.enclave.image.signature import PublicKey  # noqa: PLC0415
+
+    owner_key = PublicKey.parse(key.read_bytes())
+    broker = _broker(context)
+    references = accept_references(document.read(LONGEST + 1), owner_key, broker, keep=keep)
+    boots = references.of("boot")
+    if policies is not None:
+        PolicyFolder(policies).admit_boot(boots)
+    click.echo(
+        f"payload {references.version} {references.payload}, signed {references.issued} by {owner_key.fingerprint}"
+    )
+    for measurement in references.of("agent"):
+        click.echo(f"agent   {measurement}: affirmed")
+    for measurement in boots:
+        where = (
+            f"admitted in {policies}; put it: enclave-cc policy put" if policies else "not in a policy yet: --policies"
+        )
+        click.echo(f"boot    {measurement}: {where}")
+
+
 def reference_json(name: str, values: tuple[str, ...]) -> JsonValue:
     """What is registered for the words of a command line; `Permanent(INPUT)` for a measurement that is none.
 

@@ -24,6 +24,8 @@ from orchestrator.faults import Code, Permanent
 
 MARK: Final = "oci-layout"
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
+_REF_NAME: Final = "org.opencontainers.image.ref.name"
+_ATTACHED: Final = re.compile(r"sha256-[0-9a-f]{64}\.(sig|att|sbom)", re.ASCII)
 _INDEX: Final = "application/vnd.oci.image.index.v1+json"
 _PLATFORM: Final = {"os": "linux", "architecture": "amd64"}
 _MAX_DOCUMENT: Final = 4 << 20
@@ -56,12 +58,18 @@ def _manifest(layout: Path) -> tuple[str, Mapping[str, Any]]:
     document = json.loads((layout / "index.json").read_bytes()[:_MAX_DOCUMENT])
     descriptor = {"mediaType": _INDEX}
     while descriptor["mediaType"] == _INDEX:
-        fitting = [one for one in document["manifests"] if one.get("platform", _PLATFORM).items() >= _PLATFORM.items()]
+        images = [one for one in document["manifests"] if not _is_attached(one)]
+        fitting = [one for one in images if one.get("platform", _PLATFORM).items() >= _PLATFORM.items()]
         if len(fitting) != 1:
             raise ValueError(f"{len(fitting)} images for linux/amd64")
         (descriptor,) = fitting
         document = json.loads(_blob(layout, descriptor).read_bytes()[:_MAX_DOCUMENT])
     return str(descriptor["digest"]), document
+
+
+def _is_attached(descriptor: Mapping[str, Any]) -> bool:
+    """Signatures and attestations that travel with the layout, under cosign's tags."""
+    return _ATTACHED.fullmatch(descriptor.get("annotations", {}).get(_REF_NAME, "")) is not None
 
 
 def _blob(layout: Path, descriptor: Mapping[str, Any]) -> Path:

@@ -1,4 +1,4 @@
-"""`enclave-cc payload`: build, lock, images, inspect, verify, diff, push.
+"""`enclave-cc payload`: build, lock, images, inspect, verify, diff, sign, push.
 
 Zone: owner. May import: `click`, `deploy.{payload,publish}`, `workers.{enclave.image,host.libos}`,
 `orchestrator.faults`.
@@ -14,14 +14,19 @@ from typing import Final
 
 import click
 
-from deploy.payload import control_plane, inputs, pushing
-from deploy.payload.contents import Contents, opened, signed_by, verify_measurements
+from deploy.kbs import durable
+from deploy.payload import control_plane, inputs, pushing, vouched
+from deploy.payload.attached import Layout
+from deploy.payload.contents import Contents, opened, verify_measurements
 from deploy.payload.difference import differences
-from deploy.payload.image import build_payload, list_inputs
+from deploy.payload.image import INPUTS, build_payload, list_inputs
 from deploy.publish.cosign_key import SigningKey
+from deploy.publish.references import now
+from deploy.publish.references import sign as sign_references
 from orchestrator.faults import Code, Permanent
 from workers.enclave.image.credentials import find_credentials
-from workers.enclave.image.reference import Reference, parse_reference
+from workers.enclave.image.identity import DEFAULT_IDENTITY, ExactRepository
+from workers.enclave.image.reference import Reference, parse_name, parse_reference
 from workers.enclave.image.registry import Registry
 from workers.enclave.image.signature import PublicKey
 from workers.host.libos.sim.measurement import measure_image
@@ -108,11 +113,19 @@ def inspect(name: str, *, as_json: bool, registry_ca: Path | None, registry_auth
 
 @payload.command()
 @click.argument("name", metavar="PAYLOAD")
-@click.option("--key", type=_FILE, help="A public key, PEM: the payload, in a registry, must be signed with it.")
+@click.option("--key", type=_FILE, help="A public key, PEM: the payload must be signed with it.")
+@click.option(
+    "--signed-as", metavar="HOST/REPO", help="The name that was signed. [default: PAYLOAD's; of a layout, any]"
+)
 @_registry_ca
 @_registry_auth
-def verify(name: str, key: Path | None, registry_ca: Path | None, registry_auth: Path | None) -> None:
-    """Check every file of PAYLOAD, measure its bundles again, and with --key the signature beside it."""
+def verify(
+    name: str, key: Path | None, signed_as: str | None, registry_ca: Path | None, registry_auth: Path | None
+) -> None:
+    """Check every file of PAYLOAD, measure its bundles again, and with --key the signature beside it.
+
+    Signatures lie beside a payload in its registry, or in the layout that was signed or copied as a whole.
+    """
     with _opened(name, registry_ca, registry_auth) as contents:
         click.echo(f"files         {len(contents.files)}, each as payload.json names it, and no other")
         verify_measurements(contents)
@@ -122,10 +135,58 @@ def verify(name: str, key: Path | None, registry_ca: Path | None, registry_auth:
             click.echo("signature     not asked for: --key")
             return
         public = PublicKey.parse(key.read_bytes())
+        identity = ExactRepository(parse_name(signed_as).repository) if signed_as else None
+        folder = vouched.layout_of(name)
+        if folder is not None:
+            layout = Layout(folder)
+            with contextlib.closing(_registry(None, None, None)) as registry:
+                vouched.signed_in(public, layout, registry, identity or vouched.AnyName())
+            click.echo(f"signature     of {contents.digest}, by {public.fingerprint}")
+            document = vouched.verified_references(public, contents, layout)
+            click.echo(f"references    {f'signed {document.issued}' if document else 'none came along'}")
+            return
         reference = _in_a_registry(name)
         with contextlib.closing(_registry(reference, registry_ca, registry_auth)) as registry:
-            signed_by(public, reference, contents.digest, registry)
+            vouched.signed_by(public, reference, contents.digest, registry, identity or DEFAULT_IDENTITY)
         click.echo(f"signature     of {contents.digest}, by {public.fingerprint}")
+
+
+@payload.command()
+@click.argument("layout", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("name", metavar="HOST/REPO")
+@click.option("--key", type=_FILE, required=True, help="The signing key, as `keygen` or cosign made it.")
+@click.option("--key-password-file", type=_FILE, help="Its password. [default: asked for]")
+@click.option(
+    "--references", type=click.Path(path_type=Path, dir_okay=False), help="Write the reference values here too."
+)
+@click.option("--unlocked", is_flag=True, help="Also what was built from other inputs than a release's.")
+def sign(
+    layout: Path, name: str, key: Path, key_password_file: Path | None, references: Path | None, *, unlocked: bool
+) -> None:
+    """Sign the payload in LAYOUT as HOST/REPO, and what its bundles measure to; both stay with the layout.
+
+    Key brokers take the measurements: enclave-cc kbs accept. Signing again later dates them anew.
+    """
+    held = Layout(layout)
+    with _opened(str(layout), None, None) as contents:
+        verify_measurements(contents)
+        document = vouched.described(contents, held, now())
+    release = inputs.digest(inputs.parse(inputs.LOCK.read_bytes()))
+    if not unlocked and document.inputs != release:
+        raise Permanent(
+            Code.PAYLOAD_UNLISTED,
+            "the payload was built from other inputs than a release's",
+            expected=f"{INPUTS}={release}",
+            got=f"{INPUTS}={document.inputs}",
+            advice="build it without --unlocked, from the same commit",
+        )
+    signing_key = SigningKey.read(key.read_bytes(), _password(key_password_file))
+    envelope = sign_references(document, signing_key)
+    held.sign(parse_name(name), signing_key, envelope)
+    if references is not None:
+        durable.write(references, envelope, mode=0o644)
+    click.echo(f"signature     of {contents.digest}, by {signing_key.public().fingerprint}")
+    click.echo(f"references    signed {document.issued}{f': {references}' if references else ''}")
 
 
 @payload.command()

@@ -8,7 +8,7 @@ Zone: owner. May import: `deploy.payload.image`, `deploy.publish`, `workers.{enc
 3. The files are exactly those that it names: none missing, none more, each with its content, size and mode.
 4. Each bundle measures to what it says.
 
-Whose payload it is, a signature says: `signed_by`.
+Whose payload it is, a signature says: `vouched`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,7 @@ from deploy.payload.image import FORMAT, LIBOS, MANIFEST
 from deploy.publish.source import PlainImage, open_image
 from orchestrator.faults import Code, Permanent
 from schemas.strict_json import JsonObject, Malformed, integer, nested, parse_object, text
-from workers.enclave.image.identity import DEFAULT_IDENTITY
-from workers.enclave.image.reference import Reference
 from workers.enclave.image.registry import Registry
-from workers.enclave.image.signature import PublicKey, Subject, verify_signature
 from workers.host.libos.sim.measurement import measure_image
 
 _LARGEST_LAYER: Final = 1 << 30
@@ -87,26 +84,6 @@ def verify_measurements(contents: Contents) -> None:
         measured = measure_image(contents.folder / path).mrenclave.hex()
         if measured != said:
             raise Permanent(Code.AGENT_MEASUREMENT, f"{path} measures to something else", expected=said, got=measured)
-
-
-def signed_by(key: PublicKey, reference: Reference, digest: str, registry: Registry) -> None:
-    """Return where the registry holds a good signature of `key` for that digest under that name.
-
-    Raises:
-        Permanent: SIGNATURE_MISSING; SIGNATURE_WRONG, of the last signature that was looked at.
-        Temporary: IMAGE_REGISTRY_AWAY.
-    """
-    subject = Subject(reference, (digest,), registry)
-    wrong: Permanent | None = None
-    for signature in subject.signatures():
-        try:
-            verify_signature(signature, key, subject, DEFAULT_IDENTITY)
-        except Permanent as fault:
-            wrong = fault
-        else:
-            return
-    if wrong is not None:
-        raise wrong
 
 
 def _unpack(image: PlainImage, folder: Path) -> None:

@@ -70,7 +70,8 @@ def sign(reference: Reference, digest: str, registry: Registry, writer: Registry
         len(payload),
         {SIGNATURE_ANNOTATION: base64.b64encode(key.sign(payload)).decode()},
     )
-    layers = (*_others(reference, digest, registry), ours)
+    # Signatures that are there already, good or not, are somebody's.
+    layers = (*attached_layers(reference.tagged(signature_tag(digest)), registry), ours)
     config = signature_config(layers)
     for blob in (payload, config):
         writer.put_blob(blob)
@@ -78,10 +79,15 @@ def sign(reference: Reference, digest: str, registry: Registry, writer: Registry
     writer.put_manifest(render_manifest(manifest), signature_tag(digest))
 
 
-def _others(reference: Reference, digest: str, registry: Registry) -> tuple[Descriptor, ...]:
-    """Signatures that are there already, good or not: they are somebody's."""
+def attached_layers(tag: Reference, registry: Registry) -> tuple[Descriptor, ...]:
+    """What lies under a tag of signatures or attestations; nothing where the registry has no such tag.
+
+    Raises:
+        Temporary: IMAGE_REGISTRY_AWAY.
+        Permanent: what `Registry` raises, but for IMAGE_NOT_FOUND.
+    """
     try:
-        raw, _ = registry.manifest(reference.tagged(signature_tag(digest)))
+        raw, _ = registry.manifest(tag)
     except Permanent as fault:
         if fault.code is Code.IMAGE_NOT_FOUND:
             return ()

@@ -10,6 +10,7 @@ Every blob is compared with its digest: small ones before they are returned, a l
 
 from __future__ import annotations
 
+import re
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from workers.enclave.image.registry import Registry
 
 REF_NAME = "org.opencontainers.image.ref.name"
+_ATTACHED = re.compile(r"sha256-[0-9a-f]{64}\.(sig|att|sbom)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,11 @@ class LayoutSource:
 
     def _choose(self, index: Index) -> Platform:
         names = [entry.descriptor.annotations.get(REF_NAME, "") for entry in index.platforms]
-        found = [entry for entry, name in zip(index.platforms, names, strict=True) if self._tag in {None, name}]
+        named = list(zip(index.platforms, names, strict=True))
+        if self._tag is None:
+            found = [entry for entry, name in named if not is_attached(name)]
+        else:
+            found = [entry for entry, name in named if name == self._tag]
         if len(found) != 1:
             raise self._not_found(
                 f"one image {self._tag or ''}".rstrip(), ", ".join(map(repr, names)) or "an empty layout"
@@ -138,6 +144,11 @@ class LayoutSource:
             got=got[:1000],
             advice="name the tag behind a colon: oci:FOLDER:TAG",
         )
+
+
+def is_attached(name: str) -> bool:
+    """Whether a layout's name is cosign's for what is attached to an image: signatures, attestations."""
+    return _ATTACHED.fullmatch(name) is not None
 
 
 class RegistrySource:
