@@ -22,11 +22,11 @@ from typing import Final
 
 from deploy.payload import inputs, oci_layout, sbom
 from deploy.payload.bundle import CACHE, Built, build_bundle
-from deploy.payload.host import Host, build_host
+from deploy.payload.host import build_host
 from deploy.payload.layer import packed
 from deploy.payload.origin import Origin, origins
 from deploy.payload.roles import ROLES
-from deploy.payload.software import version
+from deploy.payload.software import Host, version
 from deploy.payload.tree import File
 
 FORMAT: Final = 1

@@ -13,25 +13,20 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from deploy.cli import enclave_cc
 from deploy.node import payload as node_payload
-from deploy.node.oci import unpacked
 from deploy.payload.contents import Contents, opened, verify_measurements
 from deploy.payload.difference import differences
 from deploy.payload.host import PROGRAMS
 from deploy.payload.image import Payload, build_payload
 from deploy.payload.pushing import push
 from deploy.payload.vouched import signed_by
-from deploy.publish import references
 from deploy.publish.cosign_key import SigningKey
 from orchestrator.faults import Code, Permanent
 from tests.imported import images_of
 from tests.simulators.docker_registry import DockerRegistry
 from workers.enclave.image.reference import parse_reference
 from workers.enclave.image.registry import Registry
-from workers.enclave.image.signature import PublicKey
 
 LARGEST_HOST = 72_000_000
 """Bytes of the node's software, unpacked."""
@@ -316,45 +311,3 @@ def test_it_is_pushed_and_signed_and_verified_where_it_lies(
         assert wrong.value.code is Code.SIGNATURE_WRONG
     finally:
         registry.close()
-
-
-def test_a_signed_layout_that_was_copied_by_hand_is_checked_without_a_registry_and_keeps_its_signature_in_one(
-    layout: Path, built: Payload, docker_registry: DockerRegistry, tmp_path: Path
-) -> None:
-    """What an air-gapped site does: sign here, carry the folder, check it there, push it to the site's own registry."""
-    for name, key in (("ours", SigningKey.generate()), ("other", SigningKey.generate())):
-        (tmp_path / f"{name}.key").write_bytes(key.write(b"password"))
-        (tmp_path / f"{name}.pub").write_bytes(key.public_pem())
-    (tmp_path / "password").write_bytes(b"password")
-    (tmp_path / "ca.pem").write_text(docker_registry.ca_pem)
-    signed, carried = tmp_path / "signed", tmp_path / "carried"
-    subprocess.run(["cp", "-al", layout, signed], check=True)
-    shown = f"{docker_registry.address}/site/payload:1"
-
-    def run(*words: object, status: int = 0) -> str:
-        ran = CliRunner().invoke(enclave_cc, ["payload", *map(str, words)])
-        told = f"{ran.output}{ran.exception}"
-        assert ran.exit_code == status, told
-        return told
-
-    private = ("--key", tmp_path / "ours.key", "--key-password-file", tmp_path / "password")
-    public, ca = ("--key", tmp_path / "ours.pub"), ("--registry-ca", tmp_path / "ca.pem")
-    assert Code.SIGNATURE_MISSING in run("verify", f"oci:{signed}", *public, status=1)
-    run("sign", signed, "releases.example/payload", *private, "--unlocked", "--references", tmp_path / "references")
-    subprocess.run(["cp", "-a", signed, carried], check=True)
-    told = run("verify", f"oci:{carried}", *public, "--signed-as", "releases.example/payload")
-    assert f"signature     of {built.digest}" in told
-    assert "references    signed 20" in told
-    assert Code.SIGNATURE_WRONG in run("verify", f"oci:{carried}", "--key", tmp_path / "other.pub", status=1)
-    assert Code.SIGNATURE_WRONG in run("verify", f"oci:{carried}", *public, "--signed-as", "else.example/p", status=1)
-    assert built.digest in run("push", carried, shown, *ca)
-    assert "signature     of" in run("verify", shown, *public, *ca, "--signed-as", "releases.example/payload")
-    assert Code.SIGNATURE_WRONG in run("verify", shown, *public, *ca, status=1)
-    run("push", carried, shown, *ca, *private)
-    assert "signature     of" in run("verify", shown, *public, *ca)
-    assert "signature     of" in run("verify", shown, *public, *ca, "--signed-as", "releases.example/payload")
-    document = references.verify((tmp_path / "references").read_bytes(), PublicKey.parse(public[1].read_bytes()))
-    assert (document.payload, document.measurements) == (built.digest, {"sim": built.measurements})
-    with unpacked(carried) as (_, digest):
-        assert digest == built.digest
-    subprocess.run(["skopeo", "inspect", f"oci:{carried}:{built.version}"], check=True, capture_output=True)
